@@ -96,7 +96,10 @@ def tokenizer_json(tokens: list, types: list, merges: list) -> dict:
         "padding": None,
         "added_tokens": [{"id": i, "content": tokens[i], **flags} for i in special],
         "normalizer": None,
-        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level]},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [{"type": "Digits", "individual_digits": True}, byte_level],
+        },
         "post_processor": None,
         "decoder": {**byte_level, "add_prefix_space": True},
         "model": {
@@ -153,7 +156,12 @@ def convert(gguf: str, folder: str, dtype: str) -> None:
         "use_cache": True,
         "vocab_size": len(tokens),
     }
-    special = {"bos_token": tokens[bos], "eos_token": tokens[eos], "unk_token": tokens[unknown], "pad_token": tokens[pad]}
+    special = {
+        "bos_token": tokens[bos],
+        "eos_token": tokens[eos],
+        "unk_token": tokens[unknown],
+        "pad_token": tokens[pad],
+    }
     write_json(folder, "config.json", config)
     write_json(folder, "generation_config.json", {"_from_model_config": True, **ids})
     write_json(folder, "tokenizer.json", tokenizer_json(tokens, types, field("tokenizer.ggml.merges")))

@@ -210,8 +210,10 @@ def main() -> None:
     arguments = parser.parse_args()
     out = os.path.abspath(arguments.out)
     stamp, wanted = os.path.join(out, ".converted"), f"{FORMAT} {GGUF_SHA256} {arguments.dtype}\n"
-    if os.path.exists(stamp) and open(stamp).read() == wanted:
-        return
+    if os.path.exists(stamp):
+        with open(stamp) as file:
+            if file.read() == wanted:
+                return
     os.makedirs(os.path.dirname(out), exist_ok=True)
     # Made beside its place and renamed whole: a stopped conversion leaves nothing that looks done.
     with tempfile.TemporaryDirectory(dir=os.path.dirname(out), prefix=".convert-") as scratch:

@@ -11,6 +11,7 @@ import os
 
 import oracle
 import text_tool
+from jinja2.exceptions import TemplateError
 from transformers import AutoTokenizer
 
 TOOLS = [
@@ -93,7 +94,7 @@ def main() -> None:
                 add_generation_prompt=request["add_generation_prompt"],
                 tokenize=False,
             )
-        except Exception as refusal:  # the template's own raise_exception, whatever class it comes as
+        except TemplateError as refusal:  # the template's own raise_exception
             checks.check(f"{what}: refused by both", "error" in reply, f"{refusal}; ours: {reply}")
             continue
         same = reply.get("text") == expected

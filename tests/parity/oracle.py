@@ -4,6 +4,7 @@ The reference is Transformers and PEFT in float32 on the CPU. It sees each segme
 [1, length] input: no padding, no mask, nothing that our flat layout could have in common with it.
 """
 
+import itertools
 import json
 import os
 import subprocess
@@ -51,7 +52,9 @@ def program(target: str) -> str:
 
 def run(*words, stdin: str | None = None, env: dict | None = None) -> str:
     """Runs a program of ours and gives its stdout; what it says on stderr is shown when it fails."""
-    result = subprocess.run(words, input=stdin, capture_output=True, text=True, env={**os.environ, **(env or {})})
+    result = subprocess.run(
+        words, check=False, input=stdin, capture_output=True, text=True, env={**os.environ, **(env or {})}
+    )
     if result.returncode != 0:
         raise SystemExit(f"{' '.join(words)} ended with {result.returncode}:\n{result.stderr[-4000:]}")
     return result.stdout
@@ -99,7 +102,7 @@ def load_batch(path: str) -> dict:
 def segments(batch: dict):
     """(tokens [1, n], labels [n]) of each segment. Says so where positions don't count from 0 in each."""
     bounds = batch["cu_seqlens"].tolist()
-    for begin, end in zip(bounds, bounds[1:]):
+    for begin, end in itertools.pairwise(bounds):
         if batch["positions"][begin:end].tolist() != list(range(end - begin)):
             raise SystemExit(f"positions of the segment at {begin} do not count from 0")
         yield batch["tokens"][begin:end][None], batch["labels"][begin:end]

@@ -4,7 +4,7 @@
 #   tests/parity/run.sh --full   what `make test-all` runs: twenty training steps of the real model, more random models
 # The last line counts the checks of all scripts; the exit code is 1 when one failed.
 set -u
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/../.." || exit 1
 python=.deps/torch/bin/python
 export PYTHONDONTWRITEBYTECODE=1 TRANSFORMERS_OFFLINE=1 HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error HF_HUB_DISABLE_PROGRESS_BARS=1
 ${BAZEL:-bazel} build --noshow_progress //tests/parity:dump //worker/data:tokenize_tool //worker/trainer:studio-trainer || exit 1

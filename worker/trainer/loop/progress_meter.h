@@ -35,7 +35,7 @@ class ProgressMeter {
     double seconds = 0;
   };
 
-  const int64_t total_steps_;
+  int64_t total_steps_;
   int64_t tokens_seen_;
   std::deque<Sum> window_;
   Sum all_;

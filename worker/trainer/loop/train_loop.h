@@ -58,6 +58,8 @@ class TrainLoop {
   bool StopAsked();
   // With a stop: no checkpoint is wanted.
   bool discard() const { return discard_; }
+  // Starts writing a checkpoint of the steps done.
+  absl::Status SaveCheckpoint();
   // The last checkpoint is durable, and older ones are gone where it is recorded already.
   absl::Status FinishCheckpoints();
 
@@ -73,7 +75,6 @@ class TrainLoop {
   absl::StatusOr<StepResult> ComputeStep(int64_t step);
   void Report(const StepResult& result);
   bool EvaluationDue() const;
-  absl::Status SaveCheckpoint();
   std::span<const uint32_t> OrderOf(int64_t step);
 
   Parts parts_;

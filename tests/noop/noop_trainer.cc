@@ -5,6 +5,8 @@
 //   noop.steps             steps in all (default 3)
 //   noop.step_ms           milliseconds a step takes (default 0)
 //   noop.checkpoint_every  steps between checkpoints (default 0: none but on stop)
+//   noop.print             a line to print
+//   noop.print_data        print the local path of dataset.train_dataframe
 //   noop.fail_at           the step at which noop.fail happens (default 1)
 //   noop.fail_attempts     only attempts up to this number fail (default: all)
 //   noop.fail              "REASON: message" (BAD_INPUT, DEVICE_OOM, HOST_OOM, CRASH, DIVERGED) says so and ends with
@@ -142,7 +144,8 @@ class NoopTrainer {
   NoopTrainer(v1::TrainerTask task, int fd) : task_(std::move(task)), fd_(fd), orders_(fd) {}
 
   absl::StatusOr<int> Run() {
-    if (task_.job().labels().count("noop.print") > 0) std::cout << task_.job().labels().at("noop.print") << std::endl;
+    if (!Label("noop.print").empty()) std::cout << Label("noop.print") << std::endl;
+    if (!Label("noop.print_data").empty()) std::cout << task_.job().dataset().train_dataframe() << std::endl;
     SendState(v1::ATTEMPT_PREPARING);
     SendState(v1::ATTEMPT_STARTING);
     ASSIGN_OR_RETURN(int64_t step, StartStep());

@@ -11,7 +11,7 @@
 #include "common/artifact/transfer_client.h"
 #include "common/status/check.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 template <typename... Ts>
@@ -61,7 +61,7 @@ Agent::~Agent() {
 void Agent::Start() {
   // Attempts that the journal holds died with the earlier incarnation. They are not listed in Hello, which says so.
   for (const auto& [id, assign] : journal_.recovered().attempts) {
-    worker::JournalRecord record;
+    JournalRecord record;
     *record.mutable_ended() = assign.key();
     Record(record);
   }
@@ -93,14 +93,14 @@ void Agent::DoOne(SessionAction& action) {
                  },
                  [&](Send& send) { link_.Send(std::move(send.message)); },
                  [&](Store& store) {
-                   worker::JournalRecord record;
+                   JournalRecord record;
                    record.mutable_event()->set_id(store.id);
                    *record.mutable_event()->mutable_message() = std::move(store.message);
                    Record(record);
                    Do(session_.OnStored(store.id, absl::Now()));
                  },
                  [&](const Forget& forget) {
-                   worker::JournalRecord record;
+                   JournalRecord record;
                    record.set_acknowledged(forget.id);
                    // Not synced: an event that comes twice changes nothing.
                    if (const absl::Status status = journal_.Append(record); !status.ok()) End(status);
@@ -115,7 +115,7 @@ void Agent::DoOne(SessionAction& action) {
              action);
 }
 
-void Agent::Record(const worker::JournalRecord& record) {
+void Agent::Record(const JournalRecord& record) {
   absl::Status status = journal_.Append(record);
   if (status.ok()) status = journal_.Sync();
   // Without a journal nothing may be promised any more. Ranks end with this process, and the controller knows by its
@@ -156,7 +156,7 @@ void Agent::HandleAssign(const v1::Assign& assign) {
   const AttemptId id = IdOf(assign.key());
   const auto ended = [&](const auto& entry) { return IdOf(entry.second.key()) == id; };
   if (attempts_.count(id) > 0 || waiting_.count(id) > 0 || std::any_of(ended_.begin(), ended_.end(), ended)) return;
-  worker::JournalRecord record;
+  JournalRecord record;
   *record.mutable_assigned() = assign;
   Record(record);
   if (draining_) {
@@ -232,7 +232,7 @@ void Agent::OnLog(v1::LogChunk chunk) {
 void Agent::OnEnded(const v1::AttemptKey& key) {
   // Not from within the attempt's own call.
   machine_.loop.Post([this, key] {
-    worker::JournalRecord record;
+    JournalRecord record;
     *record.mutable_ended() = key;
     Record(record);
     attempts_.erase(IdOf(key));
@@ -321,4 +321,4 @@ void Agent::End(absl::Status outcome) {
   machine_.loop.Stop();
 }
 
-}  // namespace studio
+}  // namespace studio::worker

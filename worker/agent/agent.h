@@ -22,7 +22,7 @@
 #include "worker/agent/journal.h"
 #include "worker/session/worker_session.h"
 
-namespace studio {
+namespace studio::worker {
 
 class Agent : public AttemptListener {
  public:
@@ -60,7 +60,7 @@ class Agent : public AttemptListener {
   void HandleAssign(const v1::Assign& assign);
   void StartAttempt(const v1::Assign& assign);
   AttemptRun* Find(const v1::AttemptKey& key);
-  void Record(const worker::JournalRecord& record);
+  void Record(const JournalRecord& record);
   void UpdateHello();
   void SetTimer();
   void Tick();
@@ -89,4 +89,4 @@ class Agent : public AttemptListener {
   absl::Status outcome_;
 };
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -12,7 +12,7 @@
 #include "common/artifact/transfer_client.h"
 #include "common/status/macros.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 bool MayPass(const absl::Status& status) {
@@ -90,4 +90,4 @@ void StoreArtifacts::Release(const v1::Artifact& artifact) {
   for (const v1::FileRef& file : artifact.files()) (void)store_->Remove(file.sha256());
 }
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -17,7 +17,7 @@
 #include "common/artifact/content_store.h"
 #include "proto/studio/v1/state.pb.h"
 
-namespace studio {
+namespace studio::worker {
 
 class Artifacts {
  public:
@@ -62,4 +62,4 @@ class StoreArtifacts : public Artifacts {
   std::string address_;
 };
 
-}  // namespace studio
+}  // namespace studio::worker

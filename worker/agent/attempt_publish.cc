@@ -8,7 +8,7 @@
 #include "common/status/macros.h"
 #include "worker/agent/attempt_run.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 // What was published is what the trainer vouched for.
@@ -104,4 +104,4 @@ void AttemptRun::PumpPublications() {
   machine_.background.Run(std::move(work));
 }
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -16,7 +16,7 @@
 #include "worker/agent/local_job.h"
 #include "worker/agent/oom_kills.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 // In the child; above the channel's.
@@ -429,4 +429,4 @@ v1::AttemptEvent AttemptRun::NewEvent() const {
   return event;
 }
 
-}  // namespace studio
+}  // namespace studio::worker

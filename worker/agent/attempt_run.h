@@ -30,7 +30,7 @@
 #include "worker/agent/rank_log.h"
 #include "worker/agent/rank_process.h"
 
-namespace studio {
+namespace studio::worker {
 
 // What an attempt runs on. Everything outlives the attempts.
 struct Machine {
@@ -151,4 +151,4 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
 // Where an attempt keeps its files, below the worker's state folder.
 std::string AttemptDir(const std::string& state_dir, const v1::AttemptKey& key);
 
-}  // namespace studio
+}  // namespace studio::worker

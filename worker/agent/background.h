@@ -15,7 +15,7 @@
 
 #include "worker/agent/event_loop.h"
 
-namespace studio {
+namespace studio::worker {
 
 class Background {
  public:
@@ -42,4 +42,4 @@ class Background {
   std::map<int, std::thread> threads_;
 };
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 v1::Reason ReasonOfExitCode(int exit_code) {
@@ -52,4 +52,4 @@ RankVerdict JudgeEnd(const RankEvidence& evidence, const std::string& what) {
   return {ReasonOfExitCode(end.exit_code), absl::StrCat(what, " ", HowItEnded(end), printed)};
 }
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -11,7 +11,7 @@
 #include "common/env/process.h"
 #include "proto/studio/v1/trainer.pb.h"
 
-namespace studio {
+namespace studio::worker {
 
 // All that is known of a process that ended.
 struct RankEvidence {
@@ -34,4 +34,4 @@ struct RankVerdict {
 // `what` names the process for people: "rank 0", "data preparation".
 RankVerdict JudgeEnd(const RankEvidence& evidence, const std::string& what);
 
-}  // namespace studio
+}  // namespace studio::worker

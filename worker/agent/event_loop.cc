@@ -11,7 +11,7 @@
 #include "absl/time/clock.h"
 #include "common/status/check.h"
 
-namespace studio {
+namespace studio::worker {
 
 // poll and a pipe rather than epoll and eventfd: a worker has a few dozen descriptors, and Macs have these too.
 EventLoop::EventLoop() {
@@ -101,4 +101,4 @@ void EventLoop::Wait() {
   }
 }
 
-}  // namespace studio
+}  // namespace studio::worker

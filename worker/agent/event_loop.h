@@ -18,7 +18,7 @@
 #include "absl/time/time.h"
 #include "common/env/unique_fd.h"
 
-namespace studio {
+namespace studio::worker {
 
 class EventLoop {
  public:
@@ -56,4 +56,4 @@ class EventLoop {
   bool stopped_ = false;
 };
 
-}  // namespace studio
+}  // namespace studio::worker

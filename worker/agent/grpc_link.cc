@@ -12,7 +12,7 @@
 #include "common/status/check.h"
 #include "common/status/grpc_status.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 // A session message holds at most a job and the hashes of its files.
@@ -133,4 +133,4 @@ void GrpcLink::HangUp() {
   stream_.reset();
 }
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -18,7 +18,7 @@
 #include "proto/studio/v1/worker.grpc.pb.h"
 #include "worker/agent/event_loop.h"
 
-namespace studio {
+namespace studio::worker {
 
 class GrpcLink {
  public:
@@ -44,4 +44,4 @@ class GrpcLink {
   std::shared_ptr<Stream> stream_;
 };
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -8,7 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "common/status/macros.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 constexpr char kBootIdPath[] = "/proc/sys/kernel/random/boot_id";
@@ -40,4 +40,4 @@ absl::StatusOr<Identity> StartIdentity(Env& env, const std::string& state_dir, c
   return identity;
 }
 
-}  // namespace studio
+}  // namespace studio::worker

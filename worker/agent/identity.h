@@ -7,7 +7,7 @@
 #include "absl/status/statusor.h"
 #include "common/env/env.h"
 
-namespace studio {
+namespace studio::worker {
 
 struct Identity {
   std::string worker_id;
@@ -21,4 +21,4 @@ struct Identity {
 absl::StatusOr<Identity> StartIdentity(Env& env, const std::string& state_dir, const std::string& hostname,
                                        uint64_t random);
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 absl::StatusOr<v1::Inventory> Probe(Launcher& launcher, const std::string& path) {
@@ -32,4 +32,4 @@ absl::StatusOr<ProbedTrainer> ProbeTrainer(Launcher& launcher, const std::vector
   return absl::FailedPreconditionError(absl::StrCat("no trainer works here (", wrong, "): name one with --trainer"));
 }
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -9,7 +9,7 @@
 #include "common/env/process.h"
 #include "proto/studio/v1/state.pb.h"
 
-namespace studio {
+namespace studio::worker {
 
 struct ProbedTrainer {
   std::string path;
@@ -19,4 +19,4 @@ struct ProbedTrainer {
 // The first of the candidates whose probe works. FailedPrecondition says what was wrong with each.
 absl::StatusOr<ProbedTrainer> ProbeTrainer(Launcher& launcher, const std::vector<std::string>& candidates);
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -6,7 +6,7 @@
 #include "common/status/check.h"
 #include "common/status/macros.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 constexpr size_t kHeaderBytes = 8;
@@ -39,7 +39,7 @@ uint32_t GetFixed32(std::string_view bytes) {
   return value;
 }
 
-std::string Encode(const worker::JournalRecord& record) {
+std::string Encode(const JournalRecord& record) {
   const std::string body = record.SerializeAsString();
   std::string bytes;
   PutFixed32(static_cast<uint32_t>(body.size()), bytes);
@@ -50,7 +50,7 @@ std::string Encode(const worker::JournalRecord& record) {
 // The fewest records that add up to `state`.
 std::string Compacted(const JournalState& state) {
   std::string bytes;
-  worker::JournalRecord record;
+  JournalRecord record;
   for (const auto& [unused, assign] : state.attempts) {
     *record.mutable_assigned() = assign;
     bytes += Encode(record);
@@ -69,31 +69,31 @@ std::string Compacted(const JournalState& state) {
 
 AttemptId IdOf(const v1::AttemptKey& key) { return {key.job_id(), key.attempt(), key.epoch()}; }
 
-void JournalState::Apply(const worker::JournalRecord& record) {
+void JournalState::Apply(const JournalRecord& record) {
   switch (record.record_case()) {
-    case worker::JournalRecord::kAssigned:
+    case JournalRecord::kAssigned:
       attempts[IdOf(record.assigned().key())] = record.assigned();
       break;
-    case worker::JournalRecord::kEvent:
+    case JournalRecord::kEvent:
       if (record.event().id() <= 0) break;  // never written
       events[record.event().id()] = record.event().message();
       last_event_id = std::max(last_event_id, record.event().id());
       break;
-    case worker::JournalRecord::kAcknowledged:
+    case JournalRecord::kAcknowledged:
       events.erase(record.acknowledged());
       last_event_id = std::max(last_event_id, record.acknowledged());
       break;
-    case worker::JournalRecord::kEnded:
+    case JournalRecord::kEnded:
       attempts.erase(IdOf(record.ended()));
       break;
-    case worker::JournalRecord::RECORD_NOT_SET:  // of a later version
+    case JournalRecord::RECORD_NOT_SET:  // of a later version
       break;
   }
 }
 
 size_t ReplayJournal(std::string_view bytes, JournalState& state) {
   size_t used = 0;
-  worker::JournalRecord record;
+  JournalRecord record;
   while (bytes.size() - used >= kHeaderBytes) {
     const std::string_view rest = bytes.substr(used);
     const uint32_t length = GetFixed32(rest);
@@ -121,7 +121,7 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(Env& env, const std::stri
   return journal;
 }
 
-absl::Status Journal::Append(const worker::JournalRecord& record) {
+absl::Status Journal::Append(const JournalRecord& record) {
   unsynced_ = true;
   return file_->Append(Encode(record));
 }
@@ -133,4 +133,4 @@ absl::Status Journal::Sync() {
   return absl::OkStatus();
 }
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -23,7 +23,7 @@
 #include "proto/studio/v1/worker.pb.h"
 #include "worker/agent/journal.pb.h"
 
-namespace studio {
+namespace studio::worker {
 
 // Orders attempts by job, then by time.
 using AttemptId = std::tuple<std::string, int32_t, int64_t>;
@@ -38,7 +38,7 @@ struct JournalState {
   // The largest id ever given.
   int64_t last_event_id = 0;
 
-  void Apply(const worker::JournalRecord& record);
+  void Apply(const JournalRecord& record);
 };
 
 // Replays as many whole records as there are; returns the bytes they take.
@@ -51,7 +51,7 @@ class Journal {
   const JournalState& recovered() const { return recovered_; }
   int64_t dropped_bytes() const { return dropped_bytes_; }
 
-  absl::Status Append(const worker::JournalRecord& record);
+  absl::Status Append(const JournalRecord& record);
   // What was appended is durable.
   absl::Status Sync();
 
@@ -64,4 +64,4 @@ class Journal {
   std::unique_ptr<AppendFile> file_;
 };
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -14,7 +14,7 @@
 #include "common/status/macros.h"
 #include "proto/studio/v1/rules.pb.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 using google::protobuf::FieldDescriptor;
@@ -92,4 +92,4 @@ absl::StatusOr<LocalJob> PlanLocalJob(const v1::Job& job, const std::vector<v1::
   return local;
 }
 
-}  // namespace studio
+}  // namespace studio::worker

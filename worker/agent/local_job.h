@@ -15,7 +15,7 @@
 #include "proto/studio/v1/job.pb.h"
 #include "proto/studio/v1/state.pb.h"
 
-namespace studio {
+namespace studio::worker {
 
 struct LocalJob {
   struct Fetch {
@@ -32,4 +32,4 @@ struct LocalJob {
 absl::StatusOr<LocalJob> PlanLocalJob(const v1::Job& job, const std::vector<v1::Input>& inputs,
                                       const std::string& inputs_dir, const std::vector<std::string>& shared_roots);
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -18,7 +18,7 @@
 #include "worker/agent/identity.h"
 #include "worker/agent/inventory.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 constexpr char kVersion[] = "0.1.0";
@@ -146,10 +146,10 @@ absl::Status Run(Flags flags) {
 }
 
 }  // namespace
-}  // namespace studio
+}  // namespace studio::worker
 
 int main(int argc, char** argv) {
-  studio::Flags flags;
+  studio::worker::Flags flags;
   CLI::App app("Runs jobs of a Studio controller on this machine.", "studio-worker");
   app.add_option("--controller", flags.controller, "controller to dial, HOST:PORT")
       ->envname("STUDIO_CONTROLLER")
@@ -161,7 +161,7 @@ int main(int argc, char** argv) {
   app.add_option("--drain-seconds", flags.drain_seconds, "how long ranks may take to checkpoint on SIGTERM")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app.set_version_flag("--version", std::string(studio::kVersion));
+  app.set_version_flag("--version", std::string(studio::worker::kVersion));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -174,7 +174,7 @@ int main(int argc, char** argv) {
   for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&blocked, signal);
   pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  const absl::Status status = studio::Run(flags);
+  const absl::Status status = studio::worker::Run(flags);
   if (status.ok()) return 0;
   spdlog::error("{}", status.ToString());
   return 1;

@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 // The number beside "oom_kill", which cgroup v2 writes in memory.events and v1 in memory.oom_control.
@@ -43,4 +43,4 @@ int64_t CountOomKills(Env& env) {
   return count;
 }
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -5,9 +5,9 @@
 
 #include "common/env/env.h"
 
-namespace studio {
+namespace studio::worker {
 
 // 0 where no cgroup counts. Never fails: a count that cannot be read proves nothing.
 int64_t CountOomKills(Env& env);
 
-}  // namespace studio
+}  // namespace studio::worker

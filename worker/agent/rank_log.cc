@@ -8,7 +8,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 constexpr size_t kTailBytes = 600;
@@ -48,4 +48,4 @@ std::string RankLog::LastWords() const {
   return absl::StrJoin(lines, " | ");
 }
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -10,7 +10,7 @@
 
 #include "common/env/env.h"
 
-namespace studio {
+namespace studio::worker {
 
 class RankLog {
  public:
@@ -29,4 +29,4 @@ class RankLog {
   std::string tail_;
 };
 
-}  // namespace studio
+}  // namespace studio::worker

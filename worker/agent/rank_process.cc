@@ -10,7 +10,7 @@
 
 #include "common/status/check.h"
 
-namespace studio {
+namespace studio::worker {
 
 RankProcess::RankProcess(EventLoop& loop, std::unique_ptr<Process> process, Callbacks callbacks)
     : loop_(loop), process_(std::move(process)), callbacks_(std::move(callbacks)) {
@@ -91,4 +91,4 @@ void RankProcess::OnEnd() {
   callbacks_.on_end(*end);
 }
 
-}  // namespace studio
+}  // namespace studio::worker

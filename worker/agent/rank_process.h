@@ -18,7 +18,7 @@
 #include "proto/studio/v1/trainer.pb.h"
 #include "worker/agent/event_loop.h"
 
-namespace studio {
+namespace studio::worker {
 
 class RankProcess {
  public:
@@ -53,4 +53,4 @@ class RankProcess {
   bool ended_ = false;
 };
 
-}  // namespace studio
+}  // namespace studio::worker

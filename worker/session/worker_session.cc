@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/check.h"
 
-namespace studio {
+namespace studio::worker {
 namespace {
 
 absl::Duration SecondsOr(double seconds, double fallback) { return absl::Seconds(seconds > 0 ? seconds : fallback); }
@@ -213,4 +213,4 @@ void WorkerSession::GoAway(absl::Time now, absl::Duration at_least) {
   next_dial_ = now + std::max(at_least, limit * share);
 }
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -29,7 +29,7 @@
 #include "absl/time/time.h"
 #include "proto/studio/v1/worker.pb.h"
 
-namespace studio {
+namespace studio::worker {
 
 // Open a new stream.
 struct Dial {};
@@ -150,4 +150,4 @@ class WorkerSession {
   int64_t told_handled_ = 0;
 };
 
-}  // namespace studio
+}  // namespace studio::worker

@@ -12,10 +12,17 @@ import sys
 import tempfile
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
+
+transformers.utils.logging.disable_progress_bar()
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 IGNORED = -100
+
+
+class ProgramError(Exception):
+    """One of our programs ended badly."""
 
 
 class Checks:
@@ -56,7 +63,7 @@ def run(*words, stdin: str | None = None, env: dict | None = None) -> str:
         words, check=False, input=stdin, capture_output=True, text=True, env={**os.environ, **(env or {})}
     )
     if result.returncode != 0:
-        raise SystemExit(f"{' '.join(words)} ended with {result.returncode}:\n{result.stderr[-4000:]}")
+        raise ProgramError(f"{' '.join(words)} ended with {result.returncode}:\n{result.stderr[-4000:]}")
     return result.stdout
 
 

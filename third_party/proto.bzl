@@ -7,7 +7,7 @@ def cc_proto(name, src, deps = [], grpc = False, visibility = ["//visibility:pub
       name: of the library.
       src: the .proto.
       deps: cc_proto libraries that it imports.
-      grpc: it has services.
+      grpc: it has services. Then `name`_messages holds the messages alone, for what must not see gRPC.
       visibility: of the library.
     """
     stem = src[:-len(".proto")]
@@ -30,11 +30,24 @@ def cc_proto(name, src, deps = [], grpc = False, visibility = ["//visibility:pub
             "--grpc_out=$(GENDIR) --plugin=protoc-gen-grpc=`command -v grpc_cpp_plugin` " if grpc else ""
         ) + "$(location " + src + ")",
     )
+    messages = name + "_messages" if grpc else name
     native.cc_library(
-        name = name,
-        srcs = sources,
-        hdrs = headers,
+        name = messages,
+        srcs = [stem + ".pb.cc"],
+        hdrs = [stem + ".pb.h"],
         copts = ["-w"],
         visibility = visibility,
-        deps = deps + ["@system//:grpc" if grpc else "@system//:protobuf"],
+        deps = deps + ["@system//:protobuf"],
     )
+    if grpc:
+        native.cc_library(
+            name = name,
+            srcs = [stem + ".grpc.pb.cc"],
+            hdrs = [stem + ".grpc.pb.h"],
+            copts = ["-w"],
+            visibility = visibility,
+            deps = [
+                ":" + messages,
+                "@system//:grpc",
+            ],
+        )

@@ -26,7 +26,7 @@ using torch::autograd::variable_list;
 struct GroupFunction : torch::autograd::Function<GroupFunction> {
   // Saved are the input and, with adapters, its skinny product.
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, LinearGroup* group, const PassPtr& pass,
-                            const std::vector<at::Tensor>& leaves) {
+                            at::TensorList leaves) {
     const LinearGroup::Compute& c = group->Prepare(x.scalar_type());
     at::Tensor y = at::linear(x, c.weight, c.bias);
     at::Tensor h;
@@ -192,7 +192,8 @@ const LinearGroup::Compute& LinearGroup::Prepare(at::ScalarType dtype) {
 }
 
 at::Tensor LinearGroup::Forward(const at::Tensor& x, const PassPtr& pass) {
-  return GroupFunction::apply(x, this, pass, Leaves());
+  const std::vector<at::Tensor> leaves = Leaves();
+  return GroupFunction::apply(x, this, pass, at::TensorList(leaves));
 }
 
 }  // namespace studio

@@ -47,6 +47,8 @@ ROPE = [
         "original_max_position_embeddings": 48,
     },
 ]
+# What must change nothing: recomputation, rows of logits at once, the plain attention.
+OPTIONS = [[], ["--checkpointing"], ["--chunk", "7"], ["--attention", "eager"], ["--checkpointing", "--chunk", "64"]]
 HEADS = [(4, 2), (6, 2), (4, 1), (2, 2), (8, 2), (3, 3), (6, 3), (5, 1)]  # heads, key-value heads
 HEAD_SIZES = [24, 40, 80, 64, 24, 40, 80, 8]
 
@@ -123,7 +125,7 @@ def main() -> None:
         path, out = oracle.save_batch(batch, f"{folder}/batch.safetensors"), f"{folder}/out.safetensors"
         what = f"case {case} ({describe(model)})"
         try:
-            ours = oracle.dump(f"{folder}/model", path, out, full=True)
+            ours = oracle.dump(f"{folder}/model", path, out, *OPTIONS[case % len(OPTIONS)], full=True)
         except oracle.ProgramError as error:
             checks.check(what, False, str(error))
             continue

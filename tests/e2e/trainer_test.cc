@@ -29,12 +29,10 @@ class TrainerTest : public testing::Test {
     std::filesystem::remove_all(folder_);
     ASSERT_OK(WriteTinyModel(folder_ + "/model"));
     ASSERT_OK(WriteRows(folder_ + "/rows.jsonl", 48));
-    WriteJob("");
+    ASSERT_OK(WriteText(folder_ + "/job.pb.txt", kJob));
   }
 
-  // `more`: lines that are added to the job; fields set twice take the last value.
-  void WriteJob(const std::string& more) {
-    ASSERT_OK(WriteText(folder_ + "/job.pb.txt", R"(
+  static constexpr char kJob[] = R"(
 name: "tiny"
 dataset { train_dataframe: "rows.jsonl" validation_size: 0.2 }
 tokenizer { max_length: 96 }
@@ -42,8 +40,7 @@ architecture { llm_backbone: "model" pretrained: false }
 training { learning_rate: 0.01 epochs: 4 batch_size: 2 grad_accumulation: 2 lora_r: 4 }
 prediction { max_length_inference: 8 }
 environment { mixed_precision_dtype: FLOAT32 number_of_workers: 1 }
-)" + more));
-  }
+)";
 
   std::vector<std::string> Arguments(const std::string& out, std::vector<std::string> more = {}) const {
     std::vector<std::string> arguments = {"--job",      folder_ + "/job.pb.txt", "--out", folder_ + "/" + out,
@@ -172,15 +169,14 @@ TEST_F(TrainerTest, RefusesAnotherRunsCheckpoint) {
 }
 
 TEST_F(TrainerTest, TrainsEveryWeightAndItsExportTrainsOn) {
-  WriteJob("training { lora: false }");
-  TrainerRun full(Arguments("full"));
+  TrainerRun full(Arguments("full", {"--set", "training.lora=false"}));
   ASSERT_EQ(full.Wait(), 0) << full.output();
   EXPECT_LT(Summary("full")["eval_loss_after"], 0.8 * Summary("full")["eval_loss_before"].get<double>());
   ASSERT_TRUE(std::filesystem::exists(folder_ + "/full/result/model.safetensors"));
 
   // The result is a backbone like any other: the next run begins where this one ended.
-  WriteJob(absl::StrCat("architecture { pretrained: true llm_backbone: \"", folder_, "/full/result\" }"));
-  TrainerRun next(Arguments("next", {"--set", "training.epochs=1"}));
+  TrainerRun next(Arguments("next", {"--set", "architecture.pretrained=true", "--set",
+                                     "architecture.llm_backbone=full/result", "--set", "training.epochs=1"}));
   ASSERT_EQ(next.Wait(), 0) << next.output();
   EXPECT_NEAR(Summary("next")["eval_loss_before"].get<double>(), Summary("full")["eval_loss_after"].get<double>(),
               1e-4);
@@ -272,7 +268,7 @@ TEST_F(TrainerTest, RefusesABackendThatIsNotHere) {
 }
 
 TEST_F(TrainerTest, RefusesAnUnknownField) {
-  WriteJob("training { learning_rat: 1 }");
+  ASSERT_OK(WriteText(folder_ + "/job.pb.txt", absl::StrCat(kJob, "learning_rat: 1\n")));
   ExpectRefused({}, AllOf(HasSubstr("job.pb.txt:"), HasSubstr("learning_rat")));
 }
 

@@ -61,6 +61,13 @@ TEST(RowStore, CountsTokensAcrossShards) {
   EXPECT_EQ(rows.ValidTokens(all), 5);
 }
 
+TEST(RowStore, RefusesTokensThatTheModelDoesNotHave) {
+  const RowStore rows(Shards());  // the largest is 23, the tokenizer's vocabulary 100
+  EXPECT_OK(rows.CheckVocabulary(100));
+  EXPECT_OK(rows.CheckVocabulary(24));
+  EXPECT_THAT(rows.CheckVocabulary(23), StatusIs(absl::StatusCode::kInvalidArgument, testing::HasSubstr("token 23")));
+}
+
 TEST(BatchDump, WritesALineForEachStep) {
   const RowStore rows(Shards());
   const std::vector<uint32_t> chosen = {1};

@@ -4,6 +4,7 @@
 #include <numeric>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "common/status/check.h"
 
 namespace studio {
@@ -32,6 +33,21 @@ int64_t RowStore::ValidTokens(std::span<const uint32_t> rows) const {
     valid += std::accumulate(learn.begin(), learn.end(), int64_t{0});
   }
   return valid;
+}
+
+absl::Status RowStore::CheckVocabulary(int64_t vocab_size) const {
+  for (const TokenShard& shard : shards_) {
+    if (shard.vocab_size() <= vocab_size) continue;  // every token is below the shard's
+    for (int64_t i = 0; i < shard.rows(); ++i) {
+      for (const uint32_t token : shard.row(i).tokens) {
+        if (token < vocab_size) continue;
+        return absl::InvalidArgumentError(
+            absl::StrCat("row ", i, " has token ", token, ", the model's vocab_size is ", vocab_size,
+                         ": tokenizer.json and config.json of architecture.llm_backbone do not belong together"));
+      }
+    }
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace studio

@@ -13,15 +13,18 @@ namespace studio {
 namespace {
 
 absl::Status Export(const v1::Job& job, const CausalLm& model, const std::string& folder) {
-  const bool lora = job.training().lora();
-  if (job.export_().format() == v1::Export::ADAPTER && !lora) {
-    return absl::InvalidArgumentError("export.format: ADAPTER needs training.lora; use MODEL, or EXPORT_AUTO");
-  }
-  if (job.export_().format() == v1::Export::MODEL || !lora) return ExportModel(model, folder);
+  if (job.export_().format() == v1::Export::MODEL || !job.training().lora()) return ExportModel(model, folder);
   return ExportAdapter(model, folder, job.architecture().llm_backbone());
 }
 
 }  // namespace
+
+absl::Status CheckResultForm(const v1::Job& job) {
+  if (job.export_().format() == v1::Export::ADAPTER && !job.training().lora()) {
+    return absl::InvalidArgumentError("export.format: ADAPTER needs training.lora; use MODEL, or leave it out");
+  }
+  return absl::OkStatus();
+}
 
 absl::StatusOr<v1::Artifact> LeaveResult(const v1::TrainerTask& task, const CausalLm& model, Env& env) {
   const std::string folder = absl::StrCat(task.out_dir(), "/result"), unfinished = folder + ".unfinished";

@@ -8,6 +8,9 @@
 
 namespace studio {
 
+// InvalidArgument where the job asks for a form that its training cannot give: known before any work is done.
+absl::Status CheckResultForm(const v1::Job& job);
+
 // Replaces what lies there, by one rename. Returns its files.
 absl::StatusOr<v1::Artifact> LeaveResult(const v1::TrainerTask& task, const CausalLm& model, Env& env);
 

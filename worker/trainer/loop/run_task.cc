@@ -99,6 +99,7 @@ absl::Status TrainToTheEnd(const v1::TrainerTask& task, TrainLoop& loop, SampleM
 absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, Env& env, const RunOptions& options) {
   const auto start = std::chrono::steady_clock::now();
   RunSummary summary;
+  RETURN_IF_ERROR(CheckResultForm(task.job()));
   RETURN_IF_ERROR(env.MakeFolders(absl::StrCat(task.out_dir(), "/checkpoints")));
   RETURN_IF_ERROR(RemoveUnfinished(env, absl::StrCat(task.out_dir(), "/checkpoints")));
   ASSIGN_OR_RETURN(PreparedData data, PrepareData(task, link));
@@ -107,7 +108,9 @@ absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, 
   ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, data.report));
   ASSIGN_OR_RETURN(const v1::TrainingState identity, IdentityOf(task, setup, data, env));
   const RowStore train_rows(std::move(data.train)), validation_rows(std::move(data.validation));
-  RETURN_IF_ERROR(CheckVocabulary(train_rows, validation_rows, setup.model->architecture()));
+  for (const RowStore* rows : {&train_rows, &validation_rows}) {
+    RETURN_IF_ERROR(rows->CheckVocabulary(setup.model->architecture().vocab_size));
+  }
   ASSIGN_OR_RETURN(SampleMaker samples, SampleMaker::Create(task.job(), data, *setup.model, link));
   std::optional<BatchDump> dump;
   if (!options.dump_batches.empty()) {

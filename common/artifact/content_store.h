@@ -1,0 +1,113 @@
+// Blobs by the SHA-256 of their bytes, in a folder. What is in it is complete, verified and durable.
+//
+//   ASSIGN_OR_RETURN(auto store, ContentStore::Open("/var/lib/studio/content", {}));
+//   ASSIGN_OR_RETURN(auto put, store->Put(file, store->HaveBytes(file.sha256())));   // goes on where it was cut off
+//   RETURN_IF_ERROR(put->Append(chunk));
+//   RETURN_IF_ERROR(put->Commit());                    // DataLoss where the hash is another; nothing is kept then
+//   RETURN_IF_ERROR(store->PlaceInFolder(artifact, "/work/model", ContentStore::Mode::kLink));
+//
+//   <folder>/blobs/ab/abcdef…   complete, read-only, never changed
+//   <folder>/partial/abcdef…    the beginning of one; kept when a put is cut off
+//   <folder>/partial/….N        that of a second put of the same blob at the same time; removed when it ends
+//
+// One process per folder (a lock says so). Thread-safe; a Writer has one thread at a time, and is outlived by its
+// store.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/artifact/file_io.h"
+#include "common/artifact/sha256.h"
+#include "proto/studio/v1/state.pb.h"
+
+namespace studio {
+
+class ContentStore {
+ public:
+  struct Options {
+    // Larger blobs are refused: they belong on a shared root or an object store.
+    int64_t max_blob_bytes = int64_t{1} << 30;
+    // Of all blobs together. 0: what the disk holds.
+    int64_t quota_bytes = 0;
+  };
+  // kLink shares the disk blocks, for folders whose users never change a file; kCopy for anybody else's. A link across
+  // file systems becomes a copy.
+  enum class Mode { kLink, kCopy };
+  class Writer;
+
+  // Makes the folder where it is missing. FailedPrecondition where another process has it.
+  static absl::StatusOr<std::unique_ptr<ContentStore>> Open(std::string folder, Options options);
+
+  int64_t max_blob_bytes() const { return options_.max_blob_bytes; }
+  bool Has(const std::string& sha256) const;
+  // How much of it a Put may skip: all of it where it is complete, 0 while another put of it is under way.
+  int64_t HaveBytes(const std::string& sha256) const;
+  int64_t TotalBytes() const;
+
+  // Starts or resumes writing a blob at `offset`. ResourceExhausted above max_blob_bytes or the quota; OutOfRange where
+  // `offset` is past what the store has.
+  absl::StatusOr<std::unique_ptr<Writer>> Put(const v1::FileRef& file, int64_t offset);
+
+  // Takes a file in by its contents and names it `name` in the answer. kCopy for a client's own file (it may change).
+  absl::StatusOr<v1::FileRef> Add(const std::string& path, const std::string& name, Mode mode);
+
+  // A blob to read. NotFound.
+  absl::StatusOr<Fd> OpenBlob(const std::string& sha256, int64_t* size_bytes) const;
+  // Where a blob lies, for readers on this machine. NotFound.
+  absl::StatusOr<std::string> BlobPath(const std::string& sha256) const;
+  // Reads it all. DataLoss where the disk changed it: it is removed, so that it can be fetched anew.
+  absl::Status Verify(const std::string& sha256);
+  absl::Status Remove(const std::string& sha256);
+
+  // The artifact's files as `folder`/path, over what is there. NotFound names the first blob that is missing. Copies
+  // are verified on the way.
+  absl::Status PlaceInFolder(const v1::Artifact& artifact, const std::string& folder, Mode mode) const;
+
+ private:
+  ContentStore(std::string folder, Options options, Fd lock);
+  absl::Status Scan();
+  std::string Blob(const std::string& sha256) const;
+  absl::Status CheckRoom(const v1::FileRef& file) const;
+
+  const std::string folder_;
+  const Options options_;
+  const Fd lock_;
+  mutable std::mutex mutex_;
+  // Under mutex_: blobs being put, with a count of puts so far; bytes of complete blobs.
+  std::map<std::string, int> putting_;
+  int64_t next_suffix_ = 1;
+  int64_t total_bytes_ = 0;
+};
+
+// One blob on its way in. Dropped without Commit, it leaves what it has for the next Put.
+class ContentStore::Writer {
+ public:
+  ~Writer();
+  // OutOfRange past the promised size: nothing is kept.
+  absl::Status Append(absl::string_view bytes);
+  // Durable and visible on OK. OutOfRange where bytes are missing (what there is stays, to be resumed).
+  absl::Status Commit();
+  int64_t size_bytes() const { return written_; }
+
+ private:
+  friend class ContentStore;
+  Writer(ContentStore& store, v1::FileRef file, std::string path, bool primary)
+      : store_(store), file_(std::move(file)), path_(std::move(path)), primary_(primary) {}
+  void Discard();
+
+  ContentStore& store_;
+  const v1::FileRef file_;
+  std::string path_;
+  const bool primary_;
+  Fd fd_;
+  Sha256 hash_;
+  int64_t written_ = 0;
+};
+
+}  // namespace studio

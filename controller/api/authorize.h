@@ -7,7 +7,7 @@
 // only reach us where --insecure opened the door, and is `anonymous`. Pure functions.
 #pragma once
 
-#include <grpcpp/support/server_callback.h>
+#include <grpcpp/server_context.h>
 
 #include <string>
 

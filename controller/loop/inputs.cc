@@ -42,11 +42,10 @@ std::vector<NamedFile> FilesOf(const v1::Job& job) {
 
 absl::Status CheckFileRef(const v1::FileRef& file, const std::string& what) {
   const std::string& hash = file.sha256();
-  const bool hex = std::all_of(hash.begin(), hash.end(),
-                               [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  const bool hex =
+      std::all_of(hash.begin(), hash.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
   if (hash.size() != 64 || !hex) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(what, ": \"", hash, "\" is no SHA-256 in 64 lower-case hex digits"));
+    return absl::InvalidArgumentError(absl::StrCat(what, ": \"", hash, "\" is no SHA-256 in 64 lower-case hex digits"));
   }
   if (file.size_bytes() < 0) {
     return absl::InvalidArgumentError(absl::StrCat(what, ": ", file.path(), " has a size of ", file.size_bytes()));
@@ -75,7 +74,8 @@ absl::Status CheckInputs(const v1::Job& job, const std::vector<v1::Input>& input
   const std::vector<NamedFile> files = FilesOf(job);
   std::set<std::string> given;
   for (const v1::Input& input : inputs) {
-    const auto named = std::find_if(files.begin(), files.end(), [&](const auto& f) { return f.field == input.field(); });
+    const auto named =
+        std::find_if(files.begin(), files.end(), [&](const auto& f) { return f.field == input.field(); });
     if (named == files.end()) {
       return absl::InvalidArgumentError(absl::StrCat("input for \"", input.field(), "\": the job names no file there"));
     }

@@ -185,13 +185,14 @@ void WorkerSession::OnAttempt(const v1::AttemptEvent& event, int64_t sequence, a
 
 absl::Status WorkerSession::Check(const v1::Hello& hello) const {
   if (hello.max_protocol() < kMinProtocol || hello.min_protocol() > kMaxProtocol) {
-    return absl::FailedPreconditionError(absl::StrCat("the worker speaks protocol ", hello.min_protocol(), " to ", hello.max_protocol(),
-                               ", this controller ", kMinProtocol, " to ", kMaxProtocol, ": upgrade the older one"));
+    return absl::FailedPreconditionError(absl::StrCat("the worker speaks protocol ", hello.min_protocol(), " to ",
+                                                      hello.max_protocol(), ", this controller ", kMinProtocol, " to ",
+                                                      kMaxProtocol, ": upgrade the older one"));
   }
   if (hello.incarnation() < worker_.incarnation()) {
-    return absl::FailedPreconditionError(absl::StrCat("worker ", worker_.id(), " has been started again since (incarnation ",
-                               worker_.incarnation(), ", this one is ", hello.incarnation(),
-                               "): two agents must not share a state folder"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("worker ", worker_.id(), " has been started again since (incarnation ", worker_.incarnation(),
+                     ", this one is ", hello.incarnation(), "): two agents must not share a state folder"));
   }
   return absl::OkStatus();
 }

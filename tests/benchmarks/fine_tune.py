@@ -52,15 +52,14 @@ def ours(work: str, job: str, number: int, batches: str = "") -> dict:
     out = f"{work}/ours-{number}"
     words = [TRAINER, "--job", job, "--out", out, "--data-dir", f"{work}/data"]
     wall, peak = run(words + (["--dump-batches", batches] if batches else []), f"{work}/ours-{number}.out")
-    with open(f"{out}/metrics.jsonl") as file:
-        steps = [line for line in map(json.loads, file) if "loss" in line]
-    tokens, seconds = [s["tokens"] for s in steps], [s["seconds"] for s in steps]
+    with open(f"{out}/summary.json") as file:
+        summary = json.load(file)
+    in_steps = summary["tokens_seen"] / summary["tokens_per_second"]
     return {
-        # The first step warms caches up, for the peer as for ours.
-        "tokens_per_second": sum(tokens[1:]) / sum(seconds[1:]),
+        "tokens_per_second": summary["tokens_per_second"],  # over all steps, without evaluation, loading and export
         "peak": peak,
-        "losses": [s["loss"] for s in steps],
-        "startup": wall - sum(seconds),
+        "losses": summary["losses"],
+        "startup": wall - in_steps,
     }
 
 
@@ -85,7 +84,7 @@ def main() -> None:
             dtype = "bfloat16" if "avx512_bf16" in file.read() else "float32"
     model, data, _ = subprocess.check_output([f"{ROOT}/tools/fetch_example.sh"], text=True).split()
     with tempfile.TemporaryDirectory(prefix="studio-benchmark-") as work:
-        job, batches = f"{work}/job.pb.txt", f"{work}/batches"
+        job, batches = f"{work}/job.pb.txt", f"{work}/batches.jsonl"
         with open(job, "w") as file:
             file.write(JOB.format(data=data, model=model, rate=RATE, steps=arguments.steps, dtype=dtype.upper()))
         first = ours(work, job, 0, batches)  # prepares the data, and is not counted

@@ -1,0 +1,142 @@
+#include "controller/scheduler/scheduler.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+
+namespace studio::controller {
+namespace {
+
+using testing::ElementsAre;
+
+WorkerState Worker(const std::string& id, v1::Backend backend, int devices, int64_t gib = 80) {
+  WorkerState worker{.id = id, .inventory = {}, .shared_roots = {}, .usable = true, .busy_devices = {}};
+  worker.inventory.set_arch(v1::X86_64);
+  worker.inventory.set_backend(backend);
+  for (int i = 0; i < devices; ++i) {
+    v1::Device& device = *worker.inventory.add_devices();
+    device.set_id(absl::StrCat("d", i));
+    device.set_backend(backend);
+    device.set_name("NVIDIA H100 80GB HBM3");
+    device.set_allocatable_memory_bytes(gib << 30);
+  }
+  return worker;
+}
+
+WaitingJob Job(const std::string& id, int devices = 1, v1::Backend backend = v1::BACKEND_AUTO) {
+  WaitingJob job{.id = id, .resources = {}, .file_uris = {}, .only_worker = {}, .message = {}};
+  job.resources.set_devices(devices);
+  job.resources.set_backend(backend);
+  return job;
+}
+
+// "j1@w1:d0,d1" for an assignment, "j1? why" for an explanation.
+std::vector<std::string> Told(const ClusterSnapshot& snapshot) {
+  std::vector<std::string> told;
+  for (const Action& action : Plan(snapshot)) {
+    if (const auto* assign = std::get_if<Assign>(&action)) {
+      std::vector<std::string> devices;
+      for (const auto& rank : assign->ranks) devices.push_back(rank.device_ids(0));
+      told.push_back(absl::StrCat(assign->job_id, "@", assign->ranks[0].worker_id(), ":", absl::StrJoin(devices, ",")));
+    } else {
+      told.push_back(absl::StrCat(std::get<Explain>(action).job_id, "? ", std::get<Explain>(action).message));
+    }
+  }
+  return told;
+}
+
+ClusterSnapshot Cluster(std::vector<WaitingJob> jobs, std::vector<WorkerState> workers) {
+  return {.now = absl::UnixEpoch(), .waiting = std::move(jobs), .workers = std::move(workers)};
+}
+
+TEST(Scheduler, PlacesJobsInTheirOrder) {
+  EXPECT_THAT(Told(Cluster({Job("j1"), Job("j2"), Job("j3")}, {Worker("w1", v1::CUDA, 2), Worker("w2", v1::CPU, 1)})),
+              ElementsAre("j1@w1:d0", "j2@w1:d1", "j3@w2:d0"));
+}
+
+TEST(Scheduler, GivesEachRankADeviceOfOneWorker) {
+  EXPECT_THAT(Told(Cluster({Job("j1", 2)}, {Worker("w1", v1::CUDA, 1), Worker("w2", v1::CUDA, 4)})),
+              ElementsAre("j1@w2:d0,d1"));
+  const std::vector<Action> actions = Plan(Cluster({Job("j1", 2)}, {Worker("w", v1::CUDA, 2)}));
+  const auto& ranks = std::get<Assign>(actions[0]).ranks;
+  EXPECT_EQ(ranks[1].rank(), 1);
+  EXPECT_EQ(ranks[1].local_rank(), 1);
+}
+
+TEST(Scheduler, SaysWhyAJobWaits) {
+  struct Row {
+    std::string name;
+    WaitingJob job;
+    std::vector<WorkerState> workers;
+    std::string why;
+  };
+  WaitingJob arm = Job("j1"), kind = Job("j1"), memory = Job("j1"), file = Job("j1"), bound = Job("j1");
+  arm.resources.set_arch(v1::ARM64);
+  kind.resources.set_device_kind("GH200");
+  memory.resources.set_device_memory_bytes(int64_t{120} << 30);
+  file.file_uris = {"file:/shared/base"};
+  bound.only_worker = "w9";
+  WorkerState gone = Worker("w1", v1::CUDA, 1), busy = Worker("w1", v1::CUDA, 1);
+  gone.usable = false;
+  busy.busy_devices = {{"d0", "j0"}};
+  const WorkerState one = Worker("w1", v1::CUDA, 1);
+  const std::vector<Row> rows = {
+      {"nobody", Job("j1"), {}, "no worker is connected; start one with studio-worker"},
+      {"lost", Job("j1"), {gone}, "no worker is connected; start one with studio-worker"},
+      {"backend", Job("j1", 1, v1::MPS), {one}, "no worker has a device of backend MPS"},
+      {"arch", arm, {one}, "no worker is of architecture ARM64"},
+      {"kind", kind, {one}, "no worker has a device of kind \"GH200\""},
+      {"memory", memory, {one}, "no device has the 120 GiB of memory that it asks for (the largest has 80 GiB)"},
+      {"count", Job("j1", 4), {one}, "it asks for 4 devices on one worker; worker w1 has 1"},
+      {"nearest",
+       Job("j1", 4),
+       {one, Worker("w2", v1::CUDA, 3)},
+       "it asks for 4 devices on one worker; worker w2 has 3"},
+      {"root", file, {one}, "no worker declares a shared root for file:/shared/base"},
+      {"checkpoint", bound, {one}, "its checkpoint can be read on worker w9 alone, which is not there"},
+      {"busy", Job("j1"), {busy}, "waits for 1 device: busy with or kept for j0"},
+  };
+  for (const Row& row : rows) {
+    EXPECT_THAT(Told(Cluster({row.job}, row.workers)), ElementsAre("j1? " + row.why)) << row.name;
+  }
+}
+
+TEST(Scheduler, SaysItOnce) {
+  WaitingJob job = Job("j1");
+  job.message = "no worker is connected; start one with studio-worker";
+  EXPECT_THAT(Told(Cluster({job}, {})), ElementsAre());
+}
+
+TEST(Scheduler, FindsDeviceKindsInAnyLetterCase) {
+  WaitingJob job = Job("j1");
+  job.resources.set_device_kind("h100");
+  EXPECT_THAT(Told(Cluster({job}, {Worker("w", v1::CUDA, 1)})), ElementsAre("j1@w:d0"));
+}
+
+TEST(Scheduler, UsesAWorkerThatDeclaresTheRoot) {
+  WaitingJob job = Job("j1");
+  job.file_uris = {"file:/shared/base"};
+  WorkerState worker = Worker("w", v1::CUDA, 1);
+  worker.shared_roots = {"/share"};  // a prefix of the text, not of the path
+  EXPECT_EQ(Told(Cluster({job}, {worker})).at(0).substr(0, 3), "j1?");
+  worker.shared_roots = {"/shared"};
+  EXPECT_THAT(Told(Cluster({job}, {worker})), ElementsAre("j1@w:d0"));
+}
+
+TEST(Scheduler, KeepsAWorkerForTheOlderJobThatWaitsForIt) {
+  WorkerState worker = Worker("w", v1::CUDA, 2);
+  worker.busy_devices = {{"d0", "j1"}};
+  EXPECT_THAT(Told(Cluster({Job("j2", 2), Job("j3", 1)}, {worker})),
+              ElementsAre("j2? waits for 2 devices: busy with or kept for j1",
+                          "j3? waits for 1 device: busy with or kept for j1, j2"));
+}
+
+TEST(Scheduler, LetsNobodyWaitForAJobThatCannotRunHere) {
+  EXPECT_THAT(Told(Cluster({Job("j1", 8), Job("j2")}, {Worker("w", v1::CUDA, 2)})),
+              ElementsAre("j1? it asks for 8 devices on one worker; worker w has 2", "j2@w:d0"));
+}
+
+}  // namespace
+}  // namespace studio::controller

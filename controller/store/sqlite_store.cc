@@ -1,0 +1,223 @@
+#include "controller/store/sqlite_store.h"
+
+#include <sqlite3.h>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/macros.h"
+
+namespace studio::controller {
+namespace {
+
+constexpr int kSchema = 1;
+constexpr char kTables[] = R"(
+  create table jobs(number integer primary key, record blob not null) strict;
+  create table requests(key text primary key, job_id text not null) strict, without rowid;
+  create table workers(id text primary key, record blob not null) strict, without rowid;
+  create table counters(name text primary key, value integer not null) strict, without rowid;
+  pragma user_version = 1;
+)";
+
+absl::Status Error(sqlite3* database, const std::string& doing) {
+  return absl::InternalError(absl::StrCat("store: ", doing, ": ", sqlite3_errmsg(database)));
+}
+
+absl::Status Execute(sqlite3* database, const char* sql) {
+  if (sqlite3_exec(database, sql, nullptr, nullptr, nullptr) == SQLITE_OK) return absl::OkStatus();
+  return Error(database, sql);
+}
+
+// One prepared statement, finalised at the end of its scope.
+class Statement {
+ public:
+  Statement(sqlite3* database, const char* sql) : database_(database), sql_(sql) {
+    prepared_ = sqlite3_prepare_v2(database, sql, -1, &statement_, nullptr) == SQLITE_OK;
+  }
+  ~Statement() { sqlite3_finalize(statement_); }
+  Statement(const Statement&) = delete;
+  Statement& operator=(const Statement&) = delete;
+
+  void Bind(int index, int64_t value) { sqlite3_bind_int64(statement_, index, value); }
+  void BindText(int index, const std::string& text) {
+    sqlite3_bind_text64(statement_, index, text.data(), text.size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+  }
+  void BindBlob(int index, const std::string& bytes) {
+    sqlite3_bind_blob64(statement_, index, bytes.data(), bytes.size(), SQLITE_TRANSIENT);
+  }
+  int64_t Int(int column) { return sqlite3_column_int64(statement_, column); }
+  std::string Bytes(int column) {
+    const void* data = sqlite3_column_blob(statement_, column);
+    return data == nullptr ? "" : std::string(static_cast<const char*>(data), sqlite3_column_bytes(statement_, column));
+  }
+  // True while there is a row.
+  absl::StatusOr<bool> Step() {
+    if (!prepared_) return Error(database_, sql_);
+    const int code = sqlite3_step(statement_);
+    if (code == SQLITE_ROW) return true;
+    if (code == SQLITE_DONE) return false;
+    return Error(database_, sql_);
+  }
+  absl::Status Run() {
+    RETURN_IF_ERROR(Step().status());
+    sqlite3_reset(statement_);
+    return absl::OkStatus();
+  }
+
+ private:
+  sqlite3* const database_;
+  const char* const sql_;
+  sqlite3_stmt* statement_ = nullptr;
+  bool prepared_ = false;
+};
+
+absl::Status Damaged(const std::string& what) {
+  return absl::DataLossError(absl::StrCat("store: ", what, " is damaged; restore the state folder from a backup"));
+}
+
+absl::Status Prepare(sqlite3* database) {
+  RETURN_IF_ERROR(Execute(database, "pragma locking_mode=exclusive"));
+  RETURN_IF_ERROR(Execute(database, "pragma journal_mode=wal"));
+  RETURN_IF_ERROR(Execute(database, "pragma synchronous=full"));
+  Statement version(database, "pragma user_version");
+  RETURN_IF_ERROR(version.Step().status());
+  const int64_t found = version.Int(0);
+  if (found == kSchema) return absl::OkStatus();
+  if (found != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("store: written by another version (schema ", found,
+                                                      ", this one knows ", kSchema, "); use that version"));
+  }
+  return Execute(database, absl::StrCat("begin immediate;", kTables, "commit").c_str());
+}
+
+absl::Status Put(sqlite3* database, const Batch& batch) {
+  if (!batch.jobs.empty()) {
+    Statement put(database, "insert or replace into jobs values(?,?)");
+    for (const auto& job : batch.jobs) {
+      ASSIGN_OR_RETURN(const int64_t number, JobNumber(job->id()));
+      put.Bind(1, number);
+      put.BindBlob(2, job->SerializeAsString());
+      RETURN_IF_ERROR(put.Run());
+    }
+  }
+  if (!batch.requests.empty()) {
+    Statement put(database, "insert or replace into requests values(?,?)");
+    for (const auto& [key, id] : batch.requests) {
+      put.BindText(1, key);
+      put.BindText(2, id);
+      RETURN_IF_ERROR(put.Run());
+    }
+  }
+  if (!batch.workers.empty()) {
+    Statement put(database, "insert or replace into workers values(?,?)");
+    for (const v1::WorkerRecord& worker : batch.workers) {
+      put.BindText(1, worker.id());
+      put.BindBlob(2, worker.SerializeAsString());
+      RETURN_IF_ERROR(put.Run());
+    }
+  }
+  Statement count(database, "insert or replace into counters values(?,?)");
+  for (const auto& [name, value] : {std::pair("last_job", batch.last_job), std::pair("last_epoch", batch.last_epoch)}) {
+    if (!value) continue;
+    count.BindText(1, name);
+    count.Bind(2, *value);
+    RETURN_IF_ERROR(count.Run());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path) {
+  sqlite3* database = nullptr;
+  const int code = sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
+  absl::Status status = code == SQLITE_OK ? Prepare(database) : Error(database, "open " + path);
+  if (!status.ok()) {
+    sqlite3_close(database);
+    return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
+  }
+  return std::unique_ptr<SqliteStore>(new SqliteStore(database));
+}
+
+SqliteStore::SqliteStore(sqlite3* database) : database_(database), writer_([this] { Write(); }) {}
+
+SqliteStore::~SqliteStore() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  wake_.notify_one();
+  writer_.join();
+  sqlite3_close(database_);
+}
+
+absl::StatusOr<StoreContents> SqliteStore::LoadAll() {
+  StoreContents contents;
+  Statement jobs(database_, "select number, record from jobs");
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, jobs.Step());
+    if (!row) break;
+    if (!contents.jobs[jobs.Int(0)].ParseFromString(jobs.Bytes(1))) return Damaged(JobId(jobs.Int(0)));
+  }
+  Statement requests(database_, "select key, job_id from requests");
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, requests.Step());
+    if (!row) break;
+    contents.requests[requests.Bytes(0)] = requests.Bytes(1);
+  }
+  Statement workers(database_, "select id, record from workers");
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, workers.Step());
+    if (!row) break;
+    const std::string id = workers.Bytes(0);
+    if (!contents.workers[id].ParseFromString(workers.Bytes(1))) return Damaged("worker " + id);
+  }
+  Statement counters(database_, "select name, value from counters");
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, counters.Step());
+    if (!row) break;
+    if (counters.Bytes(0) == "last_job") contents.last_job = counters.Int(1);
+    if (counters.Bytes(0) == "last_epoch") contents.last_epoch = counters.Int(1);
+  }
+  return contents;
+}
+
+void SqliteStore::Commit(Batch batch, Done done) {
+  {
+    std::lock_guard lock(mutex_);
+    queue_.push_back({std::move(batch), std::move(done)});
+  }
+  wake_.notify_one();
+}
+
+int64_t SqliteStore::transactions() const {
+  std::lock_guard lock(mutex_);
+  return transactions_;
+}
+
+void SqliteStore::Write() {
+  for (;;) {
+    std::deque<Waiting> group;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
+      if (queue_.empty()) return;
+      group.swap(queue_);
+      ++transactions_;
+    }
+    // A batch after a lost one would rest on what is not there: the first failure is the last word.
+    if (failure_.ok()) failure_ = WriteTogether(group);
+    for (const Waiting& waiting : group) waiting.done(failure_);
+  }
+}
+
+absl::Status SqliteStore::WriteTogether(const std::deque<Waiting>& group) {
+  RETURN_IF_ERROR(Execute(database_, "begin immediate"));
+  absl::Status status;
+  for (const Waiting& waiting : group) {
+    if (status.ok()) status = Put(database_, waiting.batch);
+  }
+  if (status.ok()) status = Execute(database_, "commit");
+  if (!status.ok()) (void)Execute(database_, "rollback");
+  return status;
+}
+
+}  // namespace studio::controller

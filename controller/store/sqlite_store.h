@@ -1,0 +1,53 @@
+// The store on disk: one SQLite file, one connection, one writer thread. WAL with synchronous=FULL, so that a commit is
+// one fsync; whatever waits when the writer comes round shares it. Never put the file on a network file system.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<SqliteStore> store, SqliteStore::Open("/var/lib/studio/controller.db"));
+//
+// LoadAll before the first Commit. `done` runs on the writer thread and must not block. The destructor writes what
+// waits, then closes. docs/failure_model.md says what is stored when.
+#pragma once
+
+#include <condition_variable>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#include "controller/store/store.h"
+
+struct sqlite3;
+
+namespace studio::controller {
+
+class SqliteStore : public Store {
+ public:
+  static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(const std::string& path);
+  ~SqliteStore() override;
+
+  absl::StatusOr<StoreContents> LoadAll() override;
+  void Commit(Batch batch, Done done) override;
+
+  // Transactions so far: fewer than batches where several shared one.
+  int64_t transactions() const;
+
+ private:
+  explicit SqliteStore(sqlite3* database);
+  struct Waiting {
+    Batch batch;
+    Done done;
+  };
+  void Write();
+  absl::Status WriteTogether(const std::deque<Waiting>& group);
+
+  sqlite3* const database_;
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<Waiting> queue_;  // guarded by mutex_
+  bool stopping_ = false;      // guarded by mutex_
+  int64_t transactions_ = 0;   // guarded by mutex_
+  absl::Status failure_;       // the writer's alone
+  std::thread writer_;
+};
+
+}  // namespace studio::controller

@@ -43,7 +43,7 @@ absl::StatusOr<std::string> FromConfig(const std::string& path) {
 
 absl::StatusOr<Source> Find(const std::string& model_dir, const std::string& override_source) {
   if (!override_source.empty()) return Source{override_source, "the job's dataset.chat_template"};
-  absl::StatusOr<std::string> file = ReadFile(model_dir + "/chat_template.jinja", kMaxTemplateBytes);
+  absl::StatusOr<std::string> file = dataprep::ReadFile(model_dir + "/chat_template.jinja", kMaxTemplateBytes);
   if (file.ok()) return Source{*std::move(file), "chat_template.jinja"};
   if (!absl::IsNotFound(file.status())) return file.status();
   ASSIGN_OR_RETURN(std::string own, FromConfig(model_dir + "/tokenizer_config.json"));

@@ -92,6 +92,11 @@ absl::StatusOr<std::optional<Conversation>> RowFormat::ParseMessages(const Row& 
   return talk;
 }
 
+std::string RowFormat::AnswerPlace() const {
+  if (format_ == v1::Dataset::COLUMNS) return absl::StrCat("column \"", answer_column_, "\"");
+  return absl::StrCat("what the assistant says in column \"", messages_column_, "\"");
+}
+
 absl::Status RowFormat::CheckColumns(const std::set<std::string>& seen) const {
   std::string missing;
   if (format_ == v1::Dataset::MESSAGES) {

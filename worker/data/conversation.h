@@ -45,6 +45,9 @@ class RowFormat {
   // InvalidArgument where a column that the job names was in no row: a misspelt name must not look like empty data.
   absl::Status CheckColumns(const std::set<std::string>& seen) const;
 
+  // Where answers are looked for, for messages: `column "output"`.
+  std::string AnswerPlace() const;
+
  private:
   absl::StatusOr<std::optional<Conversation>> ParseColumns(const Row& row) const;
   absl::StatusOr<std::optional<Conversation>> ParseMessages(const Row& row) const;

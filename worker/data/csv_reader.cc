@@ -20,8 +20,9 @@ class CsvReader : public RowReader {
     if (!more) return false;
     row->where = input_->At(record_line_);
     if (record_.size() != header_.size()) {
-      return absl::InvalidArgumentError(absl::StrCat(row->where, ": ", record_.size(), " fields where the header names ",
-                                                     header_.size(), " columns; quote fields that hold commas"));
+      return absl::InvalidArgumentError(absl::StrCat(row->where, ": ", record_.size(),
+                                                     " fields where the header names ", header_.size(),
+                                                     " columns; quote fields that hold commas"));
     }
     row->fields = Json::object();
     for (size_t i = 0; i < header_.size(); ++i) row->fields[header_[i]] = std::move(record_[i]);
@@ -89,8 +90,9 @@ class CsvReader : public RowReader {
       RETURN_IF_ERROR(Take(field));
     }
     if (input_->Peek() == ',' || EndsRecord(input_->Peek())) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat(input_->At(input_->line()), ": text follows the closing quote of field ",
-                                                   record_.size(), "; a quote inside quotes is written twice"));
+    return absl::InvalidArgumentError(absl::StrCat(input_->At(input_->line()),
+                                                   ": text follows the closing quote of field ", record_.size(),
+                                                   "; a quote inside quotes is written twice"));
   }
 
   char Get() {

@@ -71,7 +71,8 @@ absl::StatusOr<std::vector<ExampleMaker::Marked>> ExampleMaker::Mark(const Conve
   const std::string& full = answers.back().text;
   bool grows = true;
   for (size_t i = 0; i < answers.size(); ++i) {
-    grows = grows && absl::StartsWith(full, answers[i].text) && (i == 0 || answers[i].span.begin >= answers[i - 1].span.end);
+    grows = grows && absl::StartsWith(full, answers[i].text) &&
+            (i == 0 || answers[i].span.begin >= answers[i - 1].span.end);
   }
   std::vector<Marked> marked;
   if (grows) {
@@ -125,8 +126,9 @@ absl::Status ExampleMaker::Tokenize(const Marked& marked, Example* example) cons
   RETURN_IF_ERROR(joins_freely_ ? TokenizePieces(marked, example) : TokenizeWhole(marked, example));
   for (uint32_t token : example->tokens) {
     if (token < options_.vocab_size) continue;
-    return absl::InvalidArgumentError(absl::StrCat("the tokenizer gives token ", token, ", but config.json's vocab_size is ",
-                                                   options_.vocab_size, ": tokenizer.json belongs to another model"));
+    return absl::InvalidArgumentError(absl::StrCat("the tokenizer gives token ", token,
+                                                   ", but config.json's vocab_size is ", options_.vocab_size,
+                                                   ": tokenizer.json belongs to another model"));
   }
   if (!example->learn.empty()) example->learn[0] = 0;  // nothing comes before it
   return absl::OkStatus();

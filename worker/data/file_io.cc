@@ -1,7 +1,6 @@
 #include "worker/data/file_io.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,7 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
 
-namespace studio {
+namespace studio::dataprep {
 namespace {
 
 constexpr size_t kBufferBytes = 1 << 20;
@@ -116,22 +115,4 @@ absl::Status FileWriter::SyncAndClose() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<FileLock> FileLock::Take(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-  if (fd < 0) return Failed("open lock", path);
-  while (flock(fd, LOCK_EX) != 0) {
-    if (errno == EINTR) continue;
-    absl::Status status = Failed("lock", path);
-    close(fd);
-    return status;
-  }
-  return FileLock(fd);
-}
-
-FileLock::FileLock(FileLock&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-
-FileLock::~FileLock() {
-  if (fd_ >= 0) close(fd_);
-}
-
-}  // namespace studio
+}  // namespace studio::dataprep

@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace studio {
+namespace studio::dataprep {
 
 // InvalidArgument where the file is larger than max_bytes.
 absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes);
@@ -50,17 +50,4 @@ class FileWriter {
   std::string buffer_;
 };
 
-// An exclusive lock on a file, from now until the object goes or the process dies. Waits for the holder.
-class FileLock {
- public:
-  static absl::StatusOr<FileLock> Take(const std::string& path);
-  FileLock(FileLock&& other) noexcept;
-  FileLock& operator=(FileLock&&) = delete;
-  ~FileLock();
-
- private:
-  explicit FileLock(int fd) : fd_(fd) {}
-  int fd_;
-};
-
-}  // namespace studio
+}  // namespace studio::dataprep

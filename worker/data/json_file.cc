@@ -54,7 +54,7 @@ absl::StatusOr<Json> ParseJson(absl::string_view text, absl::string_view where) 
 }
 
 absl::StatusOr<Json> ReadJsonObjectIfThere(const std::string& path) {
-  absl::StatusOr<std::string> text = ReadFile(path, kMaxBytes);
+  absl::StatusOr<std::string> text = dataprep::ReadFile(path, kMaxBytes);
   if (absl::IsNotFound(text.status())) return Json::object();
   RETURN_IF_ERROR(text.status());
   ASSIGN_OR_RETURN(Json json, ParseJson(*text, path));

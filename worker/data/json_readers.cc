@@ -67,7 +67,7 @@ class JsonArrayReader : public RowReader {
       input_->Get();
       return absl::OkStatus();
     }
-    const std::string found = c == TextInput::kEnd ? "the end of the file"
+    const std::string found = c == TextInput::kEnd     ? "the end of the file"
                               : absl::ascii_isprint(c) ? absl::StrCat("'", std::string(1, static_cast<char>(c)), "'")
                                                        : absl::StrCat("byte ", c);
     return absl::InvalidArgumentError(
@@ -101,8 +101,8 @@ class JsonArrayReader : public RowReader {
       if (!in_string && depth == 0 && (c == ',' || c == ']')) return absl::OkStatus();
       text_.push_back(static_cast<char>(input_->Get()));
       if (text_.size() > TextInput::kMaxRowBytes) {
-        return absl::InvalidArgumentError(absl::StrCat(input_->At(first_line), ": a row of more than ",
-                                                       TextInput::kMaxRowBytes, " bytes"));
+        return absl::InvalidArgumentError(
+            absl::StrCat(input_->At(first_line), ": a row of more than ", TextInput::kMaxRowBytes, " bytes"));
       }
       if (in_string) {
         in_string = escaped || c != '"';

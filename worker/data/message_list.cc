@@ -10,9 +10,17 @@ namespace studio {
 namespace {
 
 constexpr std::pair<const char*, const char*> kRoles[] = {
-    {"human", "user"},      {"gpt", "assistant"},      {"chatgpt", "assistant"}, {"model", "assistant"},
-    {"bot", "assistant"},   {"observation", "tool"},   {"function_response", "tool"},
-    {"user", "user"},       {"assistant", "assistant"}, {"system", "system"},    {"tool", "tool"},
+    {"human", "user"},
+    {"gpt", "assistant"},
+    {"chatgpt", "assistant"},
+    {"model", "assistant"},
+    {"bot", "assistant"},
+    {"observation", "tool"},
+    {"function_response", "tool"},
+    {"user", "user"},
+    {"assistant", "assistant"},
+    {"system", "system"},
+    {"tool", "tool"},
 };
 
 template <typename... Parts>

@@ -2,10 +2,15 @@
 
 #include <openssl/evp.h>
 
+#include <cerrno>
+#include <cstdio>
+#include <vector>
+
 #include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
 #include "common/status/check.h"
 
-namespace studio {
+namespace studio::dataprep {
 
 void Sha256::Free::operator()(evp_md_ctx_st* context) const { EVP_MD_CTX_free(context); }
 
@@ -32,4 +37,19 @@ std::string Sha256Hex(absl::string_view bytes) {
   return hash.HexDigest();
 }
 
-}  // namespace studio
+absl::StatusOr<std::string> Sha256OfFile(const std::string& path) {
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  const std::unique_ptr<std::FILE, Close> file(std::fopen(path.c_str(), "rb"));
+  if (file == nullptr) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
+  Sha256 hash;
+  std::vector<char> buffer(1 << 20);
+  for (size_t n; (n = std::fread(buffer.data(), 1, buffer.size(), file.get())) > 0;) {
+    hash.Update({buffer.data(), n});
+  }
+  if (std::ferror(file.get())) return absl::ErrnoToStatus(errno, absl::StrCat("cannot read ", path));
+  return hash.HexDigest();
+}
+
+}  // namespace studio::dataprep

@@ -8,11 +8,12 @@
 #include <memory>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 struct evp_md_ctx_st;  // OpenSSL's, kept out of this header
 
-namespace studio {
+namespace studio::dataprep {
 
 class Sha256 {
  public:
@@ -32,4 +33,7 @@ class Sha256 {
 
 std::string Sha256Hex(absl::string_view bytes);
 
-}  // namespace studio
+// NotFound where there is no such file.
+absl::StatusOr<std::string> Sha256OfFile(const std::string& path);
+
+}  // namespace studio::dataprep

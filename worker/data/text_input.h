@@ -71,7 +71,7 @@ class TextInput {
   int64_t base_ = 0;
   int64_t line_ = 1;
   absl::Status status_;
-  Sha256 hash_;
+  dataprep::Sha256 hash_;
 };
 
 }  // namespace studio

@@ -36,7 +36,7 @@ std::string WriteSmallShard(const std::string& name) {
 // The shard's bytes, aligned, to be damaged and read back with the checksum made right again.
 struct Bytes {
   explicit Bytes(const std::string& path) {
-    std::string text = *ReadFile(path, 1 << 20);
+    std::string text = *dataprep::ReadFile(path, 1 << 20);
     words.resize((text.size() + 7) / 8);
     size = text.size();
     std::memcpy(words.data(), text.data(), size);
@@ -81,9 +81,9 @@ TEST(TokenShardTest, SaysThatTheFileIsMissing) {
 
 TEST(TokenShardTest, RefusesEveryTruncation) {
   const std::string path = WriteSmallShard("truncated.tok");
-  const std::string whole = *ReadFile(path, 1 << 20);
+  const std::string whole = *dataprep::ReadFile(path, 1 << 20);
   for (size_t size = 0; size < whole.size(); ++size) {
-    ASSERT_OK(WriteFile(path, absl::string_view(whole).substr(0, size)));
+    ASSERT_OK(dataprep::WriteFile(path, absl::string_view(whole).substr(0, size)));
     ASSERT_THAT(TokenShard::Open(path), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("not a valid token shard")))
         << size << " bytes";
   }

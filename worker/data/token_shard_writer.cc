@@ -14,7 +14,7 @@ namespace {
 // Writes sections one after another, with zeros up to each one's place, and hashes what it writes.
 class SectionWriter {
  public:
-  explicit SectionWriter(FileWriter& file) : file_(file) {}
+  explicit SectionWriter(dataprep::FileWriter& file) : file_(file) {}
 
   template <typename T>
   absl::Status Write(uint64_t offset, std::span<const T> values) {
@@ -31,8 +31,8 @@ class SectionWriter {
     written_ += bytes.size();
     return file_.Append(bytes);
   }
-  FileWriter& file_;
-  Sha256 hash_;
+  dataprep::FileWriter& file_;
+  dataprep::Sha256 hash_;
   uint64_t written_ = 0;
 };
 
@@ -77,7 +77,7 @@ absl::Status TokenShardWriter::Finish() {
   row_examples_.push_back(starts_.size());
   const token_shard::Layout layout = token_shard::LayoutOf(header.rows, header.examples, header.tokens);
 
-  ASSIGN_OR_RETURN(FileWriter file, FileWriter::Create(path_));
+  ASSIGN_OR_RETURN(dataprep::FileWriter file, dataprep::FileWriter::Create(path_));
   SectionWriter sections(file);
   RETURN_IF_ERROR(sections.Write(0, std::span<const token_shard::Header>(&header, 1)));
   RETURN_IF_ERROR(sections.Write(layout.row_tokens, std::span<const uint64_t>(row_tokens_)));

@@ -36,7 +36,7 @@ void Tokenizer::Free::operator()(hf_tokenizer* tokenizer) const { hf_tokenizer_f
 
 absl::StatusOr<Tokenizer> Tokenizer::Load(const std::string& model_dir) {
   const std::string path = model_dir + "/tokenizer.json";
-  ASSIGN_OR_RETURN(std::string json, ReadFile(path, kMaxTokenizerBytes));
+  ASSIGN_OR_RETURN(std::string json, dataprep::ReadFile(path, kMaxTokenizerBytes));
   HfText error;
   Tokenizer tokenizer;
   tokenizer.handle_.reset(hf_tokenizer_from_json(json.data(), json.size(), error.out()));
@@ -45,7 +45,7 @@ absl::StatusOr<Tokenizer> Tokenizer::Load(const std::string& model_dir) {
         absl::StrCat(path, ": not a tokenizer file: ", error.view(), "; it must be the model's own tokenizer.json"));
   }
   tokenizer.vocab_size_ = static_cast<int64_t>(hf_tokenizer_vocab_size(tokenizer.handle_.get()));
-  tokenizer.sha256_ = Sha256Hex(json);
+  tokenizer.sha256_ = dataprep::Sha256Hex(json);
   RETURN_IF_ERROR(tokenizer.LoadSpecialTokens(model_dir));
   return tokenizer;
 }
@@ -93,7 +93,8 @@ absl::StatusOr<std::vector<uint32_t>> Tokenizer::Encode(absl::string_view text, 
   hf_ids ids{};
   HfText error;
   if (!hf_tokenizer_encode(handle_.get(), text.data(), text.size(), add_special_tokens, &ids, error.out())) {
-    return absl::InvalidArgumentError(absl::StrCat("cannot tokenize a text of ", text.size(), " bytes: ", error.view()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("cannot tokenize a text of ", text.size(), " bytes: ", error.view()));
   }
   std::vector<uint32_t> result(ids.data, ids.data + ids.size);
   hf_ids_free(ids);

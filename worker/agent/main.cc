@@ -95,8 +95,9 @@ absl::Status Run(Flags flags) {
   if (journal->dropped_bytes() > 0) {
     spdlog::warn("the journal ended in {} bytes of a write that was cut short", journal->dropped_bytes());
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<StoreArtifacts> artifacts,
-                   StoreArtifacts::Open(absl::StrCat(flags.state_dir, "/content")));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<StoreArtifacts> artifacts,
+      StoreArtifacts::Open(absl::StrCat(flags.state_dir, "/content"), absl::StrCat(flags.state_dir, "/kept")));
 
   Agent::Options options;
   options.controller = flags.controller;

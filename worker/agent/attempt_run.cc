@@ -155,6 +155,7 @@ absl::StatusOr<std::unique_ptr<RankProcess>> AttemptRun::Launch(const std::strin
       absl::StrCat("STUDIO_AGENT_FD=", kChannelFd),
   });
   rank.evidence = {};
+  rank.state = v1::ATTEMPT_STARTING;
   rank.evidence.rank = rank.assignment.rank();
   oom_kills_before_ = CountOomKills(machine_.env);
   ASSIGN_OR_RETURN(std::unique_ptr<Process> process, machine_.launcher.Launch(spec));

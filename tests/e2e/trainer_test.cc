@@ -197,6 +197,39 @@ TEST_F(TrainerTest, SaysWhatItTrainedOn) {
   EXPECT_EQ(lines, Summary("out")["total_steps"]);
 }
 
+TEST_F(TrainerTest, GivesTheSameLossesHoweverTheBatchIsCut) {
+  // Dropout too: its masks are named by the token's place in the global batch.
+  const std::vector<std::string> common = {"--set", "training.max_steps=6", "--set", "training.lora_dropout=0.2"};
+  std::vector<std::string> wide = {"--set", "training.batch_size=4", "--set", "training.grad_accumulation=1"};
+  std::vector<std::string> narrow = {"--set", "training.batch_size=1",
+                                     "--set", "training.grad_accumulation=4",
+                                     "--set", "architecture.gradient_checkpointing=true",
+                                     "--set", "prediction.batch_size_inference=3"};
+  wide.insert(wide.end(), common.begin(), common.end());
+  narrow.insert(narrow.end(), common.begin(), common.end());
+  TrainerRun first(Arguments("wide", wide)), second(Arguments("narrow", narrow));
+  ASSERT_EQ(first.Wait(), 0) << first.output();
+  ASSERT_EQ(second.Wait(), 0) << second.output();
+  const std::vector<double> a = Summary("wide")["losses"], b = Summary("narrow")["losses"];
+  ASSERT_EQ(a.size(), 6);
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(a[i], b[i], 1e-5) << "step " << i;
+  EXPECT_NEAR(Summary("wide")["eval_loss_after"].get<double>(), Summary("narrow")["eval_loss_after"].get<double>(),
+              1e-5);
+}
+
+TEST_F(TrainerTest, SamplesByTheSeedAlone) {
+  const std::vector<std::string> more = {"--set", "training.max_steps=2",
+                                         "--set", "prediction.do_sample=true",
+                                         "--set", "prediction.sample_prompts=1 + 1,2 + 2"};
+  for (const char* out : {"first", "second"}) {
+    TrainerRun run(Arguments(out, more));
+    ASSERT_EQ(run.Wait(), 0) << run.output();
+  }
+  ASSERT_EQ(Summary("first")["samples"].size(), 4) << "two prompts, before and after";
+  EXPECT_EQ(Summary("first")["samples"], Summary("second")["samples"]);
+  EXPECT_EQ(Summary("first")["samples"][1]["prompt"], "2 + 2");
+}
+
 TEST_F(TrainerTest, DivergesLoudly) {
   TrainerRun run(Arguments("out", {"--set", "training.learning_rate=10", "--set", "training.gradient_clip=0", "--set",
                                    "training.weight_decay=10", "--set", "training.epochs=400"}));

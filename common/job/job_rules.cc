@@ -174,6 +174,21 @@ void CheckMessage(const Message& message, const std::string& prefix, Violations&
   }
 }
 
+void CollectFiles(const Message& message, const std::string& prefix, std::vector<NamedFile>& files) {
+  const Reflection& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    if (field->is_repeated()) continue;
+    const std::string path = prefix + field->name();
+    if (field->message_type() != nullptr) {
+      CollectFiles(reflection.GetMessage(message, field), path + ".", files);
+    } else if (field->options().GetExtension(v1::rule).artifact()) {
+      files.push_back({path, reflection.GetString(message, field)});
+    }
+  }
+}
+
 // What one field's rule cannot say. `job` has its defaults.
 void CheckAcrossFields(const v1::Job& job, Violations& found) {
   const v1::Dataset& data = job.dataset();
@@ -238,6 +253,12 @@ std::string DescribeRange(const v1::FieldRule& rule) {
 v1::Job WithDefaults(v1::Job job) {
   FillDefaults(job);
   return job;
+}
+
+std::vector<NamedFile> NamedFiles(const v1::Job& job) {
+  std::vector<NamedFile> files;
+  CollectFiles(job, "", files);
+  return files;
 }
 
 std::vector<Violation> FindViolations(const v1::Job& job) {

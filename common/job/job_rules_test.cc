@@ -154,6 +154,14 @@ TEST(Validate, CollectsAllViolations) {
                                                Field(&Violation::field, "training.batch_size")));
 }
 
+TEST(NamedFiles, AreThoseThatAJobSets) {
+  EXPECT_THAT(NamedFiles(WithDefaults(Minimal())),
+              ElementsAre(testing::AllOf(Field(&NamedFile::field, "dataset.train_dataframe"),
+                                         Field(&NamedFile::value, "rows.jsonl")),
+                          testing::AllOf(Field(&NamedFile::field, "architecture.llm_backbone"),
+                                         Field(&NamedFile::value, "model"))));
+}
+
 TEST(IsValidUtf8, FollowsRfc3629) {
   EXPECT_TRUE(IsValidUtf8("aä€😀"));
   for (const char* bad : {"\x80", "\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff"}) {

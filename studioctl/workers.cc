@@ -1,0 +1,51 @@
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "studioctl/commands.h"
+#include "studioctl/print.h"
+#include "studioctl/text.h"
+#include "studioctl/version.h"
+
+namespace studio::ctl {
+namespace {
+
+ExitCode Workers(Connection& connection, const Settings& settings) {
+  const auto response =
+      connection.Call<v1::ListWorkersResponse>([&](grpc::ClientContext& context, v1::ListWorkersResponse& answer) {
+        return connection.stub().ListWorkers(&context, {}, &answer);
+      });
+  if (!response.ok()) return Fail(connection.console(), response.status());
+  const std::vector<v1::WorkerRecord> workers(response->workers().begin(), response->workers().end());
+  connection.console().out << PrintWorkers(workers, settings.output, absl::Now()) << std::flush;
+  return kDone;
+}
+
+ExitCode Version(Connection& connection, const Settings& settings) {
+  Console& console = connection.console();
+  const auto response = connection.Version();
+  if (settings.output == "json" || settings.output == "yaml") {
+    const std::string controller = response.ok() ? ToJson(*response) : "null";
+    const std::string json = absl::StrCat("{\"version\": \"", kVersion, "\", \"controller\": ", controller, "}\n");
+    console.out << (settings.output == "yaml" ? JsonToYaml(json) : json) << std::flush;
+  } else {
+    console.out << "studioctl   " << kVersion << std::endl;
+    if (response.ok()) {
+      console.out << "controller  " << response->version() << " at " << connection.address() << std::endl;
+    }
+  }
+  return response.ok() ? kDone : Fail(console, response.status());
+}
+
+}  // namespace
+
+void AddWorkers(CLI::App& app, Program& program) {
+  CLI::App& workers = *app.add_subcommand("workers", "Machines that run jobs, and what they have");
+  AddOutput(workers, program);
+  OnCall(workers, program, Workers);
+  CLI::App& version = *app.add_subcommand("version", "This program's version and the controller's");
+  AddOutput(version, program);
+  OnCall(version, program, Version);
+}
+
+}  // namespace studio::ctl

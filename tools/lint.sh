@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Formatting and static analysis; changes nothing (`make fmt` does).
+#   LINT_BASE=REV tools/lint.sh     clang-tidy looks at the C++ files changed since REV (default: the last commit)
+set -uo pipefail
+cd "$(dirname "$0")/.."
+passed=0 failed=0
+check() { # check NAME COMMAND…
+  local name=$1
+  shift
+  if "$@"; then
+    passed=$((passed + 1))
+  else
+    echo "lint: $name failed" >&2
+    failed=$((failed + 1))
+  fi
+}
+mapfile -t cxx < <(git ls-files '*.cc' '*.h')
+mapfile -t shell < <(git ls-files '*.sh' .ci/run tools/bazel)
+mapfile -t build < <(git ls-files 'BUILD.bazel' '**/BUILD.bazel' '*.bzl' '*.BUILD' WORKSPACE | grep -v '^third_party/rules_cc\|^third_party/remote')
+mapfile -t python < <(git ls-files '*.py')
+
+check clang-format clang-format --dry-run --Werror "${cxx[@]}"
+check shellcheck shellcheck -x "${shell[@]}"
+check buildifier .deps/lint/bin/buildifier -mode=check "${build[@]}"
+if [ ${#python[@]} -gt 0 ]; then
+  check "ruff check" .deps/lint/bin/ruff check --quiet "${python[@]}"
+  check "ruff format" .deps/lint/bin/ruff format --check --quiet --line-length 120 "${python[@]}"
+fi
+check "no words of one machine" tools/lint_words.sh
+
+base=${LINT_BASE:-HEAD~1}
+mapfile -t changed < <(git diff --name-only --diff-filter=AM "$base" -- '*.cc' 2>/dev/null)
+if [ ${#changed[@]} -gt 0 ]; then
+  tools/compile_commands.py >/dev/null || failed=$((failed + 1))
+  tidy() { printf '%s\n' "${changed[@]}" | xargs -P 2 -n 1 clang-tidy --quiet -p . 2>/dev/null; }
+  check clang-tidy tidy
+fi
+printf '%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Runs the parts of `make test` (or, with --all, of `make test-all`), prints the minutes of each, and ends with one line:
+# N passed, N failed, N skipped. A part says its own counts in such a line; one that fails without counts as one failure.
+#   tools/test.sh [--all] [PART …]
+set -uo pipefail
+cd "$(dirname "$0")/.."
+all=
+if [ "${1:-}" = --all ]; then
+  all=1
+  shift
+fi
+only=" $* "
+passed=0 failed=0 skipped=0
+times=()
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+part() { # part NAME COMMAND…
+  local name=$1 start=$SECONDS code counts
+  shift
+  if [ "$only" != "  " ] && [[ $only != *" $name "* ]]; then return; fi
+  printf '\n=== %s\n' "$name"
+  "$@" 2>&1 | tee "$log"
+  code=${PIPESTATUS[0]}
+  counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1 | tr -dc '0-9 ')
+  if [ -n "$counts" ]; then
+    # shellcheck disable=SC2086 # three numbers
+    set -- $counts
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+    [ "$code" = 0 ] || [ "$2" != 0 ] || failed=$((failed + 1))
+  elif [ "$code" = 0 ]; then
+    passed=$((passed + 1))
+  else
+    failed=$((failed + 1))
+  fi
+  times+=("$(printf '%-12s %4.1f min%s' "$name" "$(echo "($SECONDS - $start) / 60" | bc -l 2>/dev/null || awk "BEGIN{print ($SECONDS - $start) / 60}")" "$([ "$code" = 0 ] || echo '  FAILED')")")
+}
+
+part setup tools/setup.sh build model oracle dev
+part lint tools/lint.sh
+part unit tools/bazel_test.sh //...
+part asan tools/bazel_test.sh --config=asan --test_tag_filters=-torch,-manual --build_tests_only -- //... -//worker/trainer/...
+part fuzz tools/fuzz.sh "${FUZZ_SECONDS:-30}"
+part parity tests/parity/run.sh ${all:+--full}
+part e2e tests/e2e/run.sh ${all:+--full}
+
+printf '\nminutes of each part:\n'
+printf '  %s\n' "${times[@]}"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+[ "$failed" = 0 ]

@@ -29,6 +29,13 @@ std::function<absl::Time()> SteadyTimeOfDay() {
 
 std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
 
+// As clients are told it: an empty host stands for the one that they dialled, where that will do.
+std::string Advertised(const std::string& transfers, const std::string& listen) {
+  const std::string host = HostOf(transfers);
+  const bool same = host == HostOf(listen) || host == "0.0.0.0" || host == "[::]";
+  return same ? transfers.substr(transfers.rfind(':')) : transfers;
+}
+
 absl::Status CheckAddress(const std::string& flag, const std::string& address, bool insecure) {
   if (address.rfind(':') == std::string::npos) {
     return absl::InvalidArgumentError(absl::StrCat(flag, " ", address, ": write it as HOST:PORT"));
@@ -98,8 +105,7 @@ absl::Status Server::Load() {
   loop.on_failure = options_.on_failure ? options_.on_failure : [](absl::Status) {};
   loop.session = options_.session;
   loop.session.version = kVersion;
-  // An empty host: the one that the worker dialled.
-  loop.session.transfer_address = transfer_address_.substr(transfer_address_.rfind(':'));
+  loop.session.transfer_address = Advertised(transfer_address_, options_.listen);
   loop_ = std::make_unique<ControllerLoop>(*store_, *logs_, std::move(loop));
   executor_ = std::make_unique<Executor>([this] { return loop_->Tick(); });
   log_executor_ = std::make_unique<Executor>();
@@ -129,7 +135,7 @@ absl::Status Server::Listen() {
   version.set_version(kVersion);
   version.set_min_protocol(kMinProtocol);
   version.set_max_protocol(kMaxProtocol);
-  version.set_transfer_address(transfer_address_.substr(transfer_address_.rfind(':')));
+  version.set_transfer_address(Advertised(transfer_address_, options_.listen));
   version.set_max_blob_bytes(content_->max_blob_bytes());
   controller_service_ = std::make_unique<ControllerService>(ControllerService::Options{
       .executor = *executor_, .log_executor = *log_executor_, .loop = *loop_, .logs = *logs_, .version = version});
@@ -144,9 +150,9 @@ absl::Status Server::Listen() {
 
 void Server::Stop() {
   // Long streams would hold the ports open until the deadline: they are told to go first.
-  if (loop_ != nullptr && executor_ != nullptr) {
-    executor_->Post([this] { loop_->CloseStreams(absl::UnavailableError("the controller is stopping; dial again")); });
-  }
+  const absl::Status stopping = absl::UnavailableError("the controller is stopping; dial again");
+  if (controller_service_ != nullptr) controller_service_->EndStreams(stopping);
+  if (loop_ != nullptr && executor_ != nullptr) executor_->Post([=, this] { loop_->CloseStreams(stopping); });
   const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(2);
   for (grpc::Server* server : {server_.get(), transfer_server_.get()}) {
     if (server == nullptr) continue;

@@ -405,6 +405,17 @@ TEST_F(ControllerLoopTest, StartsASecondAttemptOnlyAfterTheFence) {
   EXPECT_FALSE(Get("j1").has_checkpoint());
 }
 
+TEST_F(ControllerLoopTest, GivesADrainedJobToAnotherWorkerOrKeepsItWaiting) {
+  FakeWorker draining{.id = "w1"}, other{.id = "w2"};
+  const v1::AttemptKey key = RunOn(draining);
+  Report(draining, key, v1::ATTEMPT_PREEMPTED, v1::WORKER_DRAINED);
+  EXPECT_EQ(StateOf("j1"), "PENDING");
+  EXPECT_THAT(Get("j1").message(), HasSubstr("no worker is connected"));
+  Dial(other);
+  EXPECT_EQ(StateOf("j1"), "RUNNING");
+  EXPECT_EQ(Get("j1").attempts_size(), 2);
+}
+
 TEST_F(ControllerLoopTest, WakesItselfForTheFence) {
   FakeWorker lost{.id = "w1"};
   RunOn(lost);
@@ -588,6 +599,19 @@ TEST_F(ControllerLoopTest, KeepsTheStreamThatWorksWhereAnOldAgentDials) {
   ASSERT_TRUE(old.sink->closed.has_value());
   EXPECT_FALSE(worker.sink->closed.has_value());
   EXPECT_TRUE(loop_->Workers().workers(0).connected());
+}
+
+TEST_F(ControllerLoopTest, KeepsNothingOfAWorkerThatItRefused) {
+  auto sink = std::make_shared<FakeStream>();
+  v1::WorkerUp up;
+  up.mutable_hello()->set_worker_id("w1");
+  up.mutable_hello()->set_min_protocol(7);
+  up.mutable_hello()->set_max_protocol(9);
+  loop_->OnStreamMessage(loop_->OpenStream(sink), up);
+  Run();
+  ASSERT_TRUE(sink->closed.has_value());
+  EXPECT_THAT(sink->received.back().refused(), HasSubstr("protocol 7 to 9"));
+  EXPECT_EQ(loop_->Workers().workers_size(), 0);
 }
 
 TEST_F(ControllerLoopTest, RefusesAWorkerWithoutAName) {

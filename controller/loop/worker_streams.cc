@@ -45,8 +45,10 @@ void ControllerLoop::Greet(int64_t stream, const v1::WorkerUp& message) {
   if (!message.has_hello() || id.empty() || id.size() > kMaxWorkerId) {
     status = absl::InvalidArgumentError("the first message must be a Hello with a worker_id of 1 to 128 bytes");
   } else {
-    // Before anything is taken from a stream that works.
-    status = WorkerOf(id).session->Check(message.hello());
+    // Before anything is taken from a stream that works, or kept of a worker that cannot join.
+    const auto known = workers_.find(id);
+    status = known != workers_.end() ? known->second.session->Check(message.hello())
+                                     : WorkerSession(options_.session, {}).Check(message.hello());
   }
   if (!status.ok()) {
     v1::WorkerDown down;

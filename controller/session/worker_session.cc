@@ -175,6 +175,7 @@ SessionActions WorkerSession::OnMessage(const v1::WorkerUp& message, absl::Time 
 
 void WorkerSession::OnAttempt(const v1::AttemptEvent& event, int64_t sequence, absl::Time now,
                               SessionActions& actions) {
+  if (event.state() == v1::ATTEMPT_PREEMPTED && event.reason() == v1::WORKER_DRAINED) draining_ = true;
   Tracked* attempt = Find(event.key());
   if (attempt != nullptr && IsLive(event.state()) && event.state() != v1::ATTEMPT_UNKNOWN) {
     attempt->state = event.state();
@@ -211,6 +212,7 @@ SessionActions WorkerSession::OnHello(const v1::Hello& hello, int64_t sequence, 
   *worker_.mutable_shared_roots() = hello.shared_roots();
   *worker_.mutable_last_seen() = TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(now));
   stream_ = Stream::kStoring;
+  draining_ = false;
   Reconcile(hello, same_incarnation, new_boot, now, actions);
   const int64_t token = NewToken({.kind = Pending::Kind::kHello});
   actions.push_back(SaveWorker{token, worker_});
@@ -431,7 +433,7 @@ int64_t WorkerSession::NewToken(Pending pending) {
 
 v1::WorkerRecord WorkerSession::Describe() const {
   v1::WorkerRecord record = worker_;
-  record.set_connected(usable());
+  record.set_connected(connected());
   record.clear_job_ids();
   for (const auto& [job_id, attempt] : attempts_) record.add_job_ids(job_id);
   return record;

@@ -111,8 +111,9 @@ class WorkerSession {
   // When OnTick has something to do next.
   absl::Time NextDeadline() const;
 
-  // Ready, and heard lately.
-  bool usable() const { return stream_ == Stream::kReady && !quiet_; }
+  // Ready, heard lately, and not on its way out.
+  bool usable() const { return connected() && !draining_; }
+  bool connected() const { return stream_ == Stream::kReady && !quiet_; }
   // With `connected`, `last_seen` and `job_ids` as of now.
   v1::WorkerRecord Describe() const;
   const v1::WorkerRecord& worker() const { return worker_; }
@@ -167,6 +168,8 @@ class WorkerSession {
   Stream stream_ = Stream::kSilent;
   int64_t stream_number_ = 0;
   bool quiet_ = false;  // the stream is open, but nothing came for lost_after
+  // It handed a job back because it is going down: it would hand the next one back too. Until it greets again.
+  bool draining_ = false;
   absl::Time last_heard_ = absl::InfinitePast();
   int64_t received_ = 0;      // the last sequence that came in
   int64_t acknowledged_ = 0;  // the last sequence that is durable, with all before it

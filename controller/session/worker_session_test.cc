@@ -280,6 +280,23 @@ TEST_F(WorkerSessionTest, RenewsWithEveryMessage) {
   }
 }
 
+TEST_F(WorkerSessionTest, GetsNoNewWorkOnceItDrains) {
+  Ready();
+  Take(session_.Deliver(AssignOf("j1", 5), kFence, now_));
+  v1::WorkerUp up;
+  up.set_sequence(1);
+  *up.mutable_attempt()->mutable_key() = Key("j1", 5);
+  up.mutable_attempt()->set_state(v1::ATTEMPT_PREEMPTED);
+  up.mutable_attempt()->set_reason(v1::WORKER_DRAINED);
+  EXPECT_THAT(Take(session_.OnMessage(up, now_)), ElementsAre("j1 ATTEMPT_PREEMPTED"));
+  EXPECT_FALSE(session_.usable());
+  EXPECT_TRUE(session_.Describe().connected());
+  session_.Forget("j1");
+  Hello({.incarnation = 2});
+  StoredAll();
+  EXPECT_TRUE(session_.usable());
+}
+
 TEST_F(WorkerSessionTest, RegainsContactOnTheSameStream) {
   Ready();
   Take(session_.Deliver(AssignOf("j1", 5), kFence, now_));

@@ -66,6 +66,7 @@ def _pkg_config(ctx):
             elif word.startswith("-l") and word not in libs:
                 libs.append(word)
         libs = ctx.attr.extra.get(name, []) + libs
+        static_defines = ctx.attr.header_only.get(name, defines)
         dynamic = ["-Wl,--push-state,--as-needed"] + libs + ["-Wl,--pop-state"]
 
         # For `make dist`: Debian's .a files, so that nothing but glibc must be on the other machine.
@@ -73,24 +74,31 @@ def _pkg_config(ctx):
         if name == "grpc":
             archives.append("-lprotobuf")
         static = ["-Wl,-Bstatic,--start-group"] + archives + ["-Wl,--end-group,-Bdynamic", "-lpthread", "-ldl"]
+        if name in ctx.attr.header_only:
+            static = ["-lpthread"]
         out.append("""
 cc_library(
     name = %r,
-    defines = %r,
+    defines = select({
+        "@studio//tools:static": %r,
+        "//conditions:default": %r,
+    }),
     linkopts = select({
         "@studio//tools:static": %r,
         "//conditions:default": %r,
     }),
-)""" % (name, defines, static, dynamic))
+)""" % (name, static_defines, defines, static, dynamic))
     ctx.file("BUILD.bazel", "\n".join(out) + "\n")
     ctx.file("WORKSPACE", "")
 
-# The distribution's libraries by pkg-config. `modules`: name → module names; `extra`: name → further -l flags.
+# The distribution's libraries by pkg-config. `modules`: name → module names; `extra`: name → further -l flags;
+# `header_only`: name → defines that make a static build need no archive of it (Debian has none of spdlog and fmt).
 pkg_config = repository_rule(
     implementation = _pkg_config,
     attrs = {
         "modules": attr.string_dict(),
         "extra": attr.string_list_dict(),
+        "header_only": attr.string_list_dict(),
     },
     local = True,
     environ = ["PKG_CONFIG_PATH"],

@@ -40,6 +40,12 @@ def cc_proto(name, src, deps = [], grpc = False, visibility = ["//visibility:pub
         deps = deps + ["@system//:protobuf"],
     )
     if grpc:
+        # So that another proto can depend on the messages alone.
+        native.filegroup(
+            name = messages + "_src",
+            srcs = [":" + name + "_src"],
+            visibility = visibility,
+        )
         native.cc_library(
             name = name,
             srcs = [stem + ".grpc.pb.cc"],

@@ -47,6 +47,9 @@ class Env {
   // Cuts the file to its first `size_bytes`; durable on return.
   virtual absl::Status Truncate(const std::string& path, int64_t size_bytes) = 0;
 
+  // A second name for a file that nobody changes any more; a copy where the two are on different disks. Replaces `to`.
+  virtual absl::Status Link(const std::string& from, const std::string& to) = 0;
+
   virtual absl::StatusOr<int64_t> FileSize(const std::string& path) = 0;
 
   // A file or a folder.

@@ -85,6 +85,16 @@ TEST_P(EnvTest, TruncateKeepsTheBeginningAndAppendsGoOnThere) {
   EXPECT_EQ(read, "goodnew");
 }
 
+TEST_P(EnvTest, ALinkHasTheBytesAndOutlivesTheFirstName) {
+  ASSERT_OK(env_->WriteFile(Path("shard"), "weights"));
+  ASSERT_OK(env_->WriteFile(Path("other"), "old"));
+  ASSERT_OK(env_->Link(Path("shard"), Path("other")));
+  ASSERT_OK(env_->RemoveAll(Path("shard")));
+  ASSERT_OK_AND_ASSIGN(const std::string read, env_->ReadFile(Path("other")));
+  EXPECT_EQ(read, "weights");
+  EXPECT_THAT(env_->Link(Path("none"), Path("new")), StatusIs(absl::StatusCode::kNotFound, HasSubstr(Path("none"))));
+}
+
 TEST_P(EnvTest, FoldersAreMadeListedAndRemovedWhole) {
   ASSERT_OK(env_->MakeFolders(Path("a/b/c")));
   ASSERT_OK(env_->MakeFolders(Path("a/b/c")));

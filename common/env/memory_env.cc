@@ -80,6 +80,15 @@ absl::Status MemoryEnv::Truncate(const std::string& path, int64_t size_bytes) {
   return absl::OkStatus();
 }
 
+absl::Status MemoryEnv::Link(const std::string& from, const std::string& to) {
+  const auto file = files_.find(from);
+  if (file == files_.end()) return NotThere(from);
+  RETURN_IF_ERROR(CheckParent(to));
+  RETURN_IF_ERROR(Change());
+  files_[to] = file->second;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<int64_t> MemoryEnv::FileSize(const std::string& path) {
   const auto file = files_.find(path);
   if (file == files_.end()) return NotThere(path);

@@ -26,6 +26,7 @@ class MemoryEnv : public Env {
   absl::Status WriteFile(const std::string& path, std::string_view bytes) override;
   absl::StatusOr<std::unique_ptr<AppendFile>> OpenAppend(const std::string& path) override;
   absl::Status Truncate(const std::string& path, int64_t size_bytes) override;
+  absl::Status Link(const std::string& from, const std::string& to) override;
   absl::StatusOr<int64_t> FileSize(const std::string& path) override;
   bool Exists(const std::string& path) override;
   absl::Status MakeFolders(const std::string& path) override;

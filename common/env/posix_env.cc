@@ -134,6 +134,15 @@ absl::Status PosixEnv::Truncate(const std::string& path, int64_t size_bytes) {
   return SyncDescriptor(fd.get(), path);
 }
 
+absl::Status PosixEnv::Link(const std::string& from, const std::string& to) {
+  if (unlink(to.c_str()) != 0 && errno != ENOENT) return PosixError(errno, "replacing", to);
+  if (link(from.c_str(), to.c_str()) == 0) return absl::OkStatus();
+  if (errno != EXDEV && errno != EPERM) return PosixError(errno, "linking", absl::StrCat(from, " as ", to));
+  std::error_code error;
+  std::filesystem::copy_file(from, to, error);
+  return FilesystemError(error, "copying", absl::StrCat(from, " to ", to));
+}
+
 absl::StatusOr<int64_t> PosixEnv::FileSize(const std::string& path) {
   struct stat info;
   if (stat(path.c_str(), &info) != 0) return PosixError(errno, "looking at", path);

@@ -14,7 +14,7 @@
 #include "common/status/macros.h"
 #include "controller/logs/point_file.h"
 
-namespace studio {
+namespace studio::controller {
 namespace {
 
 class File {
@@ -158,4 +158,4 @@ std::optional<v1::Progress> AttemptLogs::LastPoint(const std::string& job_id, in
   return points->back();
 }
 
-}  // namespace studio
+}  // namespace studio::controller

@@ -20,7 +20,7 @@
 #include "absl/status/statusor.h"
 #include "proto/studio/v1/state.pb.h"
 
-namespace studio {
+namespace studio::controller {
 
 class AttemptLogs {
  public:
@@ -55,4 +55,4 @@ class AttemptLogs {
   std::map<std::string, OpenPoints> points_;  // by path; what this process has appended to
 };
 
-}  // namespace studio
+}  // namespace studio::controller

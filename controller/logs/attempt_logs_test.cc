@@ -6,7 +6,7 @@
 
 #include "common/status/testing.h"
 
-namespace studio {
+namespace studio::controller {
 namespace {
 
 using testing::HasSubstr;
@@ -110,4 +110,4 @@ TEST_F(AttemptLogsTest, StopsAtADamagedPoint) {
 }
 
 }  // namespace
-}  // namespace studio
+}  // namespace studio::controller

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <tuple>
 
-namespace studio {
+namespace studio::controller {
 namespace {
 
 constexpr size_t kHeader = 8;
@@ -67,4 +67,4 @@ bool IsAfter(const v1::Progress& point, const v1::Progress& last) {
   return std::tuple(point.step(), point.prepared_rows()) > std::tuple(last.step(), last.prepared_rows());
 }
 
-}  // namespace studio
+}  // namespace studio::controller

@@ -13,7 +13,7 @@
 
 #include "proto/studio/v1/state.pb.h"
 
-namespace studio {
+namespace studio::controller {
 
 struct PointFile {
   std::vector<v1::Progress> points;
@@ -27,4 +27,4 @@ PointFile ParsePoints(std::string_view bytes);
 // Points of an attempt only go forward: by step, and by rows while it prepares. Resent ones do not.
 bool IsAfter(const v1::Progress& point, const v1::Progress& last);
 
-}  // namespace studio
+}  // namespace studio::controller

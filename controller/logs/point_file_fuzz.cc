@@ -6,9 +6,9 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
-  const studio::PointFile file = studio::ParsePoints(bytes);
+  const studio::controller::PointFile file = studio::controller::ParsePoints(bytes);
   STUDIO_CHECK(file.valid_bytes <= size);
-  const studio::PointFile again = studio::ParsePoints(bytes.substr(0, file.valid_bytes));
+  const studio::controller::PointFile again = studio::controller::ParsePoints(bytes.substr(0, file.valid_bytes));
   STUDIO_CHECK(again.points.size() == file.points.size());
   STUDIO_CHECK(again.valid_bytes == file.valid_bytes);
   return 0;

@@ -9,7 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
-namespace studio {
+namespace studio::controller {
 namespace {
 
 std::string GiB(int64_t bytes) { return absl::StrCat((bytes + (1 << 29)) >> 30, " GiB"); }
@@ -168,4 +168,4 @@ class Planner {
 
 std::vector<Action> Plan(const ClusterSnapshot& snapshot) { return Planner(snapshot).Run(); }
 
-}  // namespace studio
+}  // namespace studio::controller

@@ -14,7 +14,7 @@
 #include "absl/time/time.h"
 #include "proto/studio/v1/state.pb.h"
 
-namespace studio {
+namespace studio::controller {
 
 struct WaitingJob {
   std::string id;
@@ -59,4 +59,4 @@ using Action = std::variant<Assign, Explain>;
 
 std::vector<Action> Plan(const ClusterSnapshot& snapshot);
 
-}  // namespace studio
+}  // namespace studio::controller

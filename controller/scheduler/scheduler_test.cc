@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
-namespace studio {
+namespace studio::controller {
 namespace {
 
 using testing::ElementsAre;
@@ -139,4 +139,4 @@ TEST(Scheduler, LetsNobodyWaitForAJobThatCannotRunHere) {
 }
 
 }  // namespace
-}  // namespace studio
+}  // namespace studio::controller

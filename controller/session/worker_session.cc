@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace studio {
+namespace studio::controller {
 namespace {
 
 using google::protobuf::util::TimeUtil;
@@ -183,16 +183,22 @@ void WorkerSession::OnAttempt(const v1::AttemptEvent& event, int64_t sequence, a
   actions.push_back(ChangeJob{token, event.key(), ToEvent(event, now)});
 }
 
-SessionActions WorkerSession::OnHello(const v1::Hello& hello, int64_t sequence, absl::Time now) {
+absl::Status WorkerSession::Check(const v1::Hello& hello) const {
   if (hello.max_protocol() < kMinProtocol || hello.min_protocol() > kMaxProtocol) {
-    return Refuse(absl::StrCat("the worker speaks protocol ", hello.min_protocol(), " to ", hello.max_protocol(),
-                               ", this controller ", kMinProtocol, " to ", kMaxProtocol, ": upgrade the older one"));
+    return absl::FailedPreconditionError(absl::StrCat("the worker speaks protocol ", hello.min_protocol(), " to ",
+                                                      hello.max_protocol(), ", this controller ", kMinProtocol, " to ",
+                                                      kMaxProtocol, ": upgrade the older one"));
   }
   if (hello.incarnation() < worker_.incarnation()) {
-    return Refuse(absl::StrCat("worker ", worker_.id(), " has been started again since (incarnation ",
-                               worker_.incarnation(), ", this one is ", hello.incarnation(),
-                               "): two agents must not share a state folder"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("worker ", worker_.id(), " has been started again since (incarnation ", worker_.incarnation(),
+                     ", this one is ", hello.incarnation(), "): two agents must not share a state folder"));
   }
+  return absl::OkStatus();
+}
+
+SessionActions WorkerSession::OnHello(const v1::Hello& hello, int64_t sequence, absl::Time now) {
+  if (const absl::Status status = Check(hello); !status.ok()) return Refuse(std::string(status.message()));
   SessionActions actions;
   last_heard_ = now;
   const bool known = !worker_.boot_id().empty();
@@ -431,4 +437,4 @@ v1::WorkerRecord WorkerSession::Describe() const {
   return record;
 }
 
-}  // namespace studio
+}  // namespace studio::controller

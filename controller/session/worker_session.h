@@ -37,7 +37,7 @@
 #include "proto/studio/v1/controller.pb.h"
 #include "proto/studio/v1/worker.pb.h"
 
-namespace studio {
+namespace studio::controller {
 
 inline constexpr int kMinProtocol = 1;
 inline constexpr int kMaxProtocol = 1;
@@ -101,6 +101,8 @@ class WorkerSession {
   // The attempt of this job ended, durably or not: no more renewals and redeliveries.
   void Forget(const std::string& job_id);
 
+  // Whether a stream that greets like this may take over from the one there is. The text is for the worker.
+  absl::Status Check(const v1::Hello& hello) const;
   void Connected(absl::Time now);
   SessionActions Disconnected();
   SessionActions OnMessage(const v1::WorkerUp& message, absl::Time now);
@@ -175,4 +177,4 @@ class WorkerSession {
   std::vector<v1::AttemptKey> over_at_hello_;  // to be told when ready
 };
 
-}  // namespace studio
+}  // namespace studio::controller

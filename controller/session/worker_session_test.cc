@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
-namespace studio {
+namespace studio::controller {
 namespace {
 
 using testing::ElementsAre;
@@ -389,4 +389,4 @@ TEST_F(WorkerSessionTest, ForgetsOutcomesOfAnEarlierStream) {
 }
 
 }  // namespace
-}  // namespace studio
+}  // namespace studio::controller

@@ -1,6 +1,6 @@
 #include "controller/store/memory_store.h"
 
-namespace studio {
+namespace studio::controller {
 
 absl::StatusOr<StoreContents> MemoryStore::LoadAll() { return contents_; }
 
@@ -21,4 +21,4 @@ void MemoryStore::Commit(Batch batch, Done done) {
   done(absl::OkStatus());
 }
 
-}  // namespace studio
+}  // namespace studio::controller

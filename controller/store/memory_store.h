@@ -3,7 +3,7 @@
 
 #include "controller/store/store.h"
 
-namespace studio {
+namespace studio::controller {
 
 class MemoryStore : public Store {
  public:
@@ -18,4 +18,4 @@ class MemoryStore : public Store {
   absl::Status failure_;
 };
 
-}  // namespace studio
+}  // namespace studio::controller

@@ -5,7 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
 
-namespace studio {
+namespace studio::controller {
 namespace {
 
 constexpr int kSchema = 1;
@@ -220,4 +220,4 @@ absl::Status SqliteStore::WriteTogether(const std::deque<Waiting>& group) {
   return status;
 }
 
-}  // namespace studio
+}  // namespace studio::controller

@@ -18,7 +18,7 @@
 
 struct sqlite3;
 
-namespace studio {
+namespace studio::controller {
 
 class SqliteStore : public Store {
  public:
@@ -50,4 +50,4 @@ class SqliteStore : public Store {
   std::thread writer_;
 };
 
-}  // namespace studio
+}  // namespace studio::controller

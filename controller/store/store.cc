@@ -4,7 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
-namespace studio {
+namespace studio::controller {
 
 std::string JobId(int64_t number) { return absl::StrCat("j", number); }
 
@@ -18,4 +18,4 @@ absl::StatusOr<int64_t> JobNumber(const std::string& id) {
   return number;
 }
 
-}  // namespace studio
+}  // namespace studio::controller

@@ -25,7 +25,7 @@
 #include "proto/studio/v1/controller.pb.h"
 #include "proto/studio/v1/state.pb.h"
 
-namespace studio {
+namespace studio::controller {
 
 struct Batch {
   // Whole records, by id: the newer replaces the older. Shared, so that a commit copies nothing.
@@ -60,4 +60,4 @@ class Store {
 std::string JobId(int64_t number);
 absl::StatusOr<int64_t> JobNumber(const std::string& id);
 
-}  // namespace studio
+}  // namespace studio::controller

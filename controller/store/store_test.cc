@@ -13,7 +13,7 @@
 #include "controller/store/memory_store.h"
 #include "controller/store/sqlite_store.h"
 
-namespace studio {
+namespace studio::controller {
 namespace {
 
 using testing::HasSubstr;
@@ -237,4 +237,4 @@ TEST(JobId, IsOneTextPerNumber) {
 }
 
 }  // namespace
-}  // namespace studio
+}  // namespace studio::controller

@@ -7,7 +7,9 @@ the real model's own comes from its folder. A template that refuses a conversati
 """
 
 import glob
+import itertools
 import os
+import shutil
 
 import oracle
 import text_tool
@@ -63,45 +65,54 @@ CONVERSATIONS = {
 }
 
 
+def reference(tokenizer, source: str, request: dict) -> tuple[str | None, str]:
+    """(text, "") or (None, why the template refuses)."""
+    try:
+        text = tokenizer.apply_chat_template(
+            request["messages"],
+            tools=request.get("tools"),
+            chat_template=source,
+            add_generation_prompt=request["add_generation_prompt"],
+            tokenize=False,
+        )
+    except TemplateError as refusal:  # the template's own raise_exception
+        return None, str(refusal)
+    return text, ""
+
+
 def main() -> None:
     checks = oracle.Checks("chat_template_test")
     model, _, _ = oracle.example(float32=False)
+    work = oracle.scratch("templates")
     tokenizer = AutoTokenizer.from_pretrained(model)
-    sources = {"the model's own": None}
+    sources = {"the model's own": tokenizer.chat_template}
     folder = os.path.join(os.path.dirname(os.path.abspath(__file__)), "templates")
     for path in sorted(glob.glob(f"{folder}/*.jinja")):
         with open(path, encoding="utf-8") as file:
             sources[os.path.basename(path)] = file.read()
-    cases, requests = [], []
-    for name, source in sources.items():
-        for what, messages in CONVERSATIONS.items():
-            for tools in (None, TOOLS):
-                for prompt in (False, True):
-                    request = {"messages": messages, "add_generation_prompt": prompt}
-                    request |= {"template": source} if source else {}
-                    request |= {"tools": tools} if tools else {}
-                    cases.append(
-                        (f"{name}: {what}{', tools' if tools else ''}{', prompt' if prompt else ''}", source, tools)
-                    )
-                    requests.append(request)
     shown = 0
-    for (what, source, tools), request, reply in zip(cases, requests, text_tool.answers(model, requests)):
-        try:
-            expected = tokenizer.apply_chat_template(
-                request["messages"],
-                tools=tools,
-                chat_template=source,
-                add_generation_prompt=request["add_generation_prompt"],
-                tokenize=False,
-            )
-        except TemplateError as refusal:  # the template's own raise_exception
-            checks.check(f"{what}: refused by both", "error" in reply, f"{refusal}; ours: {reply}")
-            continue
-        same = reply.get("text") == expected
-        if not same and shown < 5:
-            shown += 1
-            print(f"     ours   {reply}\n     theirs {expected!r}")
-        checks.check(what, same)
+    for name, source in sources.items():
+        ours = text_tool.with_template(model, source, f"{work}/{name}")
+        accepted = []
+        for what, messages in CONVERSATIONS.items():
+            for tools, prompt in itertools.product((None, TOOLS), (False, True)):
+                request = {"messages": messages, "add_generation_prompt": prompt, **({"tools": tools} if tools else {})}
+                title = f"{name}: {what}{', tools' if tools else ''}{', prompt' if prompt else ''}"
+                expected, why = reference(tokenizer, source, request)
+                if expected is None:
+                    said = text_tool.refusal(ours, request)
+                    checks.check(
+                        f"{title}: refused by both", said is not None and why in said, f"{why!r}, ours {said!r}"
+                    )
+                else:
+                    accepted.append((title, request, expected))
+        for (title, _, expected), text in zip(
+            accepted, text_tool.rendered(ours, [request for _, request, _ in accepted])
+        ):
+            if not checks.check(title, text == expected) and shown < 5:
+                shown += 1
+                print(f"     ours   {text!r}\n     theirs {expected!r}")
+    shutil.rmtree(work)
     checks.end()
 
 

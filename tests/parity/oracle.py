@@ -12,10 +12,17 @@ import sys
 import tempfile
 
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
+
+transformers.utils.logging.disable_progress_bar()
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 IGNORED = -100
+
+
+class ProgramError(Exception):
+    """One of our programs ended badly."""
 
 
 class Checks:
@@ -56,7 +63,7 @@ def run(*words, stdin: str | None = None, env: dict | None = None) -> str:
         words, check=False, input=stdin, capture_output=True, text=True, env={**os.environ, **(env or {})}
     )
     if result.returncode != 0:
-        raise SystemExit(f"{' '.join(words)} ended with {result.returncode}:\n{result.stderr[-4000:]}")
+        raise ProgramError(f"{' '.join(words)} ended with {result.returncode}:\n{result.stderr[-4000:]}")
     return result.stdout
 
 
@@ -95,8 +102,13 @@ def save_batch(batch: dict, path: str) -> str:
     return path
 
 
-def load_batch(path: str) -> dict:
-    return {name: tensor.to(torch.int64) for name, tensor in load_file(path).items()}
+def load_steps(path: str) -> list[dict]:
+    """What `studio-trainer --dump-batches` wrote: of each step its number, learning rate and micro batches."""
+    with open(path) as file:
+        steps = [json.loads(line) for line in file]
+    for step in steps:
+        step["micro_batches"] = [{k: torch.tensor(v) for k, v in batch.items()} for batch in step["micro_batches"]]
+    return steps
 
 
 def segments(batch: dict):
@@ -178,10 +190,12 @@ def compare_gradients(checks: Checks, what: str, ours: dict, theirs: dict, limit
     checks.at_most(f"{what}: worst gradient, {worst}", relative(ours[worst], theirs[worst]), limit)
 
 
-def dump(model: str, batch: str, out: str, adapter: str = "", full: bool = False) -> dict[str, torch.Tensor]:
+def dump(
+    model: str, batch: str, out: str, *options: str, adapter: str = "", full: bool = False
+) -> dict[str, torch.Tensor]:
     """tests/parity/dump: our logits, loss and gradients of one batch in float32. `full` trains every weight."""
     words = [program("tests/parity:dump"), "--model", model, "--batch", batch, "--out", out, "--dtype", "float32"]
-    run(*words, *(["--adapter", adapter] if adapter else []), *(["--full"] if full else []))
+    run(*words, *options, *(["--adapter", adapter] if adapter else []), *(["--full"] if full else []))
     return load_file(out)
 
 

@@ -9,7 +9,6 @@ Transformers give the logits of the oracle's own, trained model.
 """
 
 import argparse
-import glob
 import json
 import math
 import os
@@ -46,44 +45,36 @@ def rate(step: int, steps: int) -> float:
     return LEARNING_RATE * 0.5 * (1 + math.cos(math.pi * (step - WARMUP) / max(1, steps - WARMUP)))
 
 
-def train_ours(
-    work: str, steps: int, export: str, model: str, data: str, adapter: str
-) -> tuple[list[dict], list[dict], str]:
-    """The metrics of each step, those of evaluations, and the result's folder."""
-    out = f"{work}/{export}"
-    os.makedirs(out)
-    with open(f"{out}/job.pb.txt", "w") as file:
-        file.write(
-            JOB.format(
-                data=data, model=model, adapter=adapter, rate=LEARNING_RATE, steps=steps, warmup=WARMUP, clip=CLIP,
-                beta1=BETAS[0], beta2=BETAS[1], decay=DECAY, export=export,
-            )
-        )  # fmt: skip
-    trainer = oracle.program("worker/trainer:studio-trainer")
-    oracle.run(trainer, "--job", f"{out}/job.pb.txt", "--out", f"{out}/out", "--dump-batches", f"{out}/batches")
-    with open(f"{out}/out/metrics.jsonl") as file:
-        lines = [json.loads(line) for line in file]
-    result = f"{out}/out/result"
-    if not glob.glob(f"{result}/*.json"):  # a folder named by export.name
-        result = os.path.dirname(glob.glob(f"{result}/*/*config.json")[0])
-    return [line for line in lines if "loss" in line], [line for line in lines if "eval_loss" in line], result
+def train_ours(work: str, steps: int, export: str, model: str, data: str, adapter: str) -> dict:
+    """The trainer's summary.json, and beside it `steps` (what it trained on) and `result` (the folder of its export)."""
+    os.makedirs(work)
+    values = {"data": data, "model": model, "adapter": adapter, "steps": steps, "export": export}
+    values |= {"rate": LEARNING_RATE, "warmup": WARMUP, "clip": CLIP, "decay": DECAY}
+    with open(f"{work}/job.pb.txt", "w") as file:
+        file.write(JOB.format(beta1=BETAS[0], beta2=BETAS[1], **values))
+    trainer, out, batches = oracle.program("worker/trainer:studio-trainer"), f"{work}/out", f"{work}/batches.jsonl"
+    oracle.run(trainer, "--job", f"{work}/job.pb.txt", "--out", out, "--dump-batches", batches)
+    with open(f"{out}/summary.json") as file:
+        summary = json.load(file)
+    return {**summary, "steps": oracle.load_steps(batches), "result": f"{out}/result"}
 
 
-def train_reference(model, batch_folder: str, steps: int):
-    """(loss, norm of the gradient before clipping) of each step."""
+def train_reference(checks: oracle.Checks, model, steps: list[dict]):
+    """The loss of each step."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, betas=BETAS, eps=1e-8, weight_decay=DECAY)
-    for step in range(steps):
-        files = sorted(glob.glob(f"{batch_folder}/step-{step + 1:06d}-micro-*.safetensors"))
-        if not files:
-            raise SystemExit(f"{batch_folder}: no batch of step {step + 1}")
+    worst = 0.0
+    for i, step in enumerate(steps):
+        wanted = rate(i, len(steps))
+        worst = max(worst, abs(step["learning_rate"] - wanted) / LEARNING_RATE)
         for group in optimizer.param_groups:
-            group["lr"] = rate(step, steps)
-        loss = oracle.reference_backward(model, [oracle.load_batch(file) for file in files])
-        norm = torch.nn.utils.clip_grad_norm_(trained, CLIP).item()
+            group["lr"] = wanted
+        loss = oracle.reference_backward(model, step["micro_batches"])
+        torch.nn.utils.clip_grad_norm_(trained, CLIP)
         optimizer.step()
         optimizer.zero_grad()
-        yield loss, norm
+        yield loss
+    checks.at_most("learning rates, worst difference over the peak", worst, 1e-9)
 
 
 def main() -> None:
@@ -98,43 +89,37 @@ def main() -> None:
         return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, attn_implementation="eager").eval()
 
     model = oracle.random_adapter(load(), f"{work}/start", 5, r=8, lora_alpha=16, target_modules="all-linear")
-    ours, evaluations, adapter = train_ours(work, steps, "ADAPTER", base, data, f"{work}/start")
-    checks.check("one metric line a step", [line["step"] for line in ours] == list(range(1, steps + 1)))
-    checks.check("held-out loss before and after", len(evaluations) == 2)
-    worst_loss = worst_norm = 0.0
-    for line, (loss, norm) in zip(ours, train_reference(model, f"{work}/ADAPTER/batches", steps)):
-        print(
-            f"     step {line['step']:2d}: {line['loss']:.6f} {loss:.6f}, gradient {line['grad_norm']:.5f} {norm:.5f}",
-            flush=True,
-        )
-        worst_loss = max(worst_loss, abs(line["loss"] - loss) / loss)
-        worst_norm = max(worst_norm, abs(line["grad_norm"] - norm) / norm)
-    checks.at_most(f"{steps} losses, worst relative difference", worst_loss, 1e-4)
-    checks.at_most(f"{steps} gradient norms, worst relative difference", worst_norm, 1e-3)
+    ours = train_ours(f"{work}/adapter", steps, "ADAPTER", base, data, f"{work}/start")
+    numbers = [step["step"] for step in ours["steps"]]
+    checks.check(f"{steps} steps, one after the other", numbers == list(range(numbers[0], numbers[0] + steps)))
+    checks.check("a held-out loss before and after", {e["step"] for e in ours["evaluations"]} >= {0, steps})
+    worst = 0.0
+    for i, (loss, wanted) in enumerate(zip(ours["losses"], train_reference(checks, model, ours["steps"]), strict=True)):
+        print(f"     step {i + 1:2d}: {loss:.6f}, reference {wanted:.6f}", flush=True)
+        worst = max(worst, abs(loss - wanted) / wanted)
+    checks.at_most(f"{steps} losses, worst relative difference", worst, 1e-4)
 
     batch = oracle.faq_batch(AutoTokenizer.from_pretrained(base), oracle.read_faq(data)[:3])
-    theirs = oracle.reference_logits(model, batch)
-    loaded = PeftModel.from_pretrained(load(), adapter).eval()
+    wanted = oracle.reference_logits(model, batch)
+    loaded = PeftModel.from_pretrained(load(), ours["result"]).eval()
     exported = oracle.reference_logits(loaded, batch)
-    # Twenty steps apart from each other, so only about the same; what our own model says of its export is exact.
-    checks.at_most(
-        "adapter in PEFT: logits against the oracle's trained model", (exported - theirs).abs().max().item(), 2e-2
-    )
+    # Steps of Adam apart from each other, so only about the same; what our own model says of its export is exact.
+    difference = (exported - wanted).abs().max().item()
+    checks.at_most("exported adapter in PEFT: logits against the reference's trained model", difference, 2e-2)
     path = oracle.save_batch(batch, f"{work}/batch.safetensors")
-    own = oracle.dump(base, path, f"{work}/out.safetensors", adapter=adapter)["logits"]
-    checks.at_most("adapter in PEFT: logits against ours", (exported - own).abs().max().item(), 1e-4)
+    own = oracle.dump(base, path, f"{work}/out.safetensors", adapter=ours["result"])["logits"]
+    checks.at_most("exported adapter in PEFT: logits against ours", (exported - own).abs().max().item(), 1e-4)
 
-    merged_steps = min(steps, 2)
-    _, _, folder = train_ours(work, merged_steps, "MODEL", base, data, f"{work}/start")
-    _, _, adapter = train_ours(f"{work}/again", merged_steps, "ADAPTER", base, data, f"{work}/start")
-    merged = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
-    apart = PeftModel.from_pretrained(load(), adapter).eval()
-    difference = (oracle.reference_logits(merged, batch) - oracle.reference_logits(apart, batch)).abs().max().item()
+    # The same training, exported merged.
+    merged = train_ours(f"{work}/merged", steps, "MODEL", base, data, f"{work}/start")
+    checks.check("the same job again: losses bit for bit", merged["losses"] == ours["losses"])
+    model = AutoModelForCausalLM.from_pretrained(merged["result"], attn_implementation="eager").eval()
+    checks.check("merged model: float32, as the base", model.dtype == torch.float32, str(model.dtype))
+    difference = (oracle.reference_logits(model, batch) - exported).abs().max().item()
     checks.at_most("merged model in Transformers: logits against the adapter's", difference, 1e-3)
-    same = AutoTokenizer.from_pretrained(folder).encode("Bygglov, 10 weeks?") == AutoTokenizer.from_pretrained(
-        base
-    ).encode("Bygglov, 10 weeks?")
-    checks.check("the merged model brings its tokenizer", same)
+    text = "Bygglov, 10 weeks? <|im_end|>"
+    ids = [AutoTokenizer.from_pretrained(folder).encode(text) for folder in (merged["result"], base)]
+    checks.check("the merged model brings its tokenizer", ids[0] == ids[1])
     shutil.rmtree(work)
     checks.end()
 

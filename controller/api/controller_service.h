@@ -1,0 +1,54 @@
+// The public API over the loop: each method identifies and authorizes its caller, posts to the executor, converts what
+// comes back and returns. Nothing is decided here.
+//
+//   ControllerService service({.executor = executor, .loop = loop, …});
+//   grpc::ServerBuilder().RegisterService(&service);
+//
+// gRPC calls the methods from any thread. Everything in Options outlives the service, and the service its server.
+#pragma once
+
+#include <string>
+
+#include "controller/logs/attempt_logs.h"
+#include "controller/loop/controller_loop.h"
+#include "controller/loop/executor.h"
+#include "proto/studio/v1/controller.grpc.pb.h"
+
+namespace studio::controller {
+
+class ControllerService final : public v1::Controller::CallbackService {
+ public:
+  struct Options {
+    Executor& executor;
+    Executor& log_executor;
+    ControllerLoop& loop;
+    const AttemptLogs& logs;
+    v1::GetVersionResponse version;
+  };
+
+  explicit ControllerService(Options options) : options_(std::move(options)) {}
+
+  grpc::ServerUnaryReactor* SubmitJob(grpc::CallbackServerContext* context, const v1::SubmitJobRequest* request,
+                                      v1::SubmitJobResponse* response) override;
+  grpc::ServerUnaryReactor* GetJob(grpc::CallbackServerContext* context, const v1::GetJobRequest* request,
+                                   v1::JobRecord* response) override;
+  grpc::ServerUnaryReactor* ListJobs(grpc::CallbackServerContext* context, const v1::ListJobsRequest* request,
+                                     v1::ListJobsResponse* response) override;
+  grpc::ServerWriteReactor<v1::WatchJobResponse>* WatchJob(grpc::CallbackServerContext* context,
+                                                           const v1::WatchJobRequest* request) override;
+  grpc::ServerUnaryReactor* CancelJob(grpc::CallbackServerContext* context, const v1::CancelJobRequest* request,
+                                      v1::JobRecord* response) override;
+  grpc::ServerUnaryReactor* RetryJob(grpc::CallbackServerContext* context, const v1::RetryJobRequest* request,
+                                     v1::SubmitJobResponse* response) override;
+  grpc::ServerWriteReactor<v1::LogLines>* ReadLogs(grpc::CallbackServerContext* context,
+                                                   const v1::ReadLogsRequest* request) override;
+  grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request,
+                                        v1::ListWorkersResponse* response) override;
+  grpc::ServerUnaryReactor* GetVersion(grpc::CallbackServerContext* context, const v1::GetVersionRequest* request,
+                                       v1::GetVersionResponse* response) override;
+
+ private:
+  const Options options_;
+};
+
+}  // namespace studio::controller

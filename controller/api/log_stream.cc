@@ -1,0 +1,81 @@
+#include "common/status/grpc_status.h"
+#include "controller/api/streams.h"
+
+namespace studio::controller {
+
+LogStream* LogStream::Start(Executor& executor, Executor& log_executor, ControllerLoop& loop, const AttemptLogs& logs,
+                            const v1::ReadLogsRequest& request, const absl::Status& allowed) {
+  std::shared_ptr<LogStream> stream(new LogStream(executor, log_executor, loop, logs, request));
+  stream->self_ = stream;
+  log_executor.Post([stream, allowed] {
+    if (!allowed.ok()) return stream->End(allowed);
+    stream->executor_.Post([stream] {
+      const absl::StatusOr<int64_t> watch =
+          stream->loop_.WatchLogs(stream->request_.id(), [weak = std::weak_ptr<LogStream>(stream)](LogState state) {
+            const auto self = weak.lock();
+            if (self == nullptr) return;
+            self->state_ = state;
+            self->Pump();
+          });
+      if (watch.ok()) {
+        stream->watch_ = *watch;
+      } else {
+        stream->log_executor_.Post([stream, status = watch.status()] { stream->End(status); });
+      }
+    });
+  });
+  return stream.get();
+}
+
+void LogStream::Pump() {
+  if (writing_ || finished_ || !state_) return;
+  if (attempt_ == 0) {
+    attempt_ = request_.attempt() > 0 ? request_.attempt() : state_->attempts;
+    offset_ = request_.offset();
+  }
+  for (;;) {
+    absl::StatusOr<std::string> data = std::string();
+    if (attempt_ > 0) data = logs_.ReadLog(request_.id(), attempt_, request_.rank(), offset_, kChunkBytes);
+    if (!data.ok()) return End(data.status());
+    if (!data->empty()) {
+      sending_.set_attempt(attempt_);
+      sending_.set_offset(offset_);
+      offset_ += data->size();
+      sending_.set_data(*std::move(data));
+      writing_ = true;
+      return StartWrite(&sending_);
+    }
+    // Who follows the job, not one attempt, follows it into the next.
+    const bool next = request_.follow() && request_.attempt() == 0 && attempt_ < state_->attempts;
+    if (!next) break;
+    ++attempt_;
+    offset_ = 0;
+  }
+  const bool attempt_over = request_.attempt() > 0 && request_.attempt() < state_->attempts;
+  if (!request_.follow() || state_->terminal || attempt_over) End(absl::OkStatus());
+}
+
+void LogStream::End(const absl::Status& status) {
+  if (finished_) return;
+  finished_ = true;
+  Finish(ToGrpc(status));
+}
+
+void LogStream::OnWriteDone(bool ok) {
+  log_executor_.Post([self = self_, ok] {
+    if (!ok) return self->End(absl::CancelledError("the client went away"));
+    self->writing_ = false;
+    self->Pump();
+  });
+}
+
+void LogStream::OnCancel() {
+  log_executor_.Post([self = self_] { self->End(absl::CancelledError("cancelled")); });
+}
+
+void LogStream::OnDone() {
+  executor_.Post([self = self_] { self->loop_.UnwatchLogs(self->watch_); });
+  self_.reset();
+}
+
+}  // namespace studio::controller

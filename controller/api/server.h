@@ -1,0 +1,80 @@
+// A whole controller in one object: state folder, store, loop, services and their two ports. What main.cc runs and what
+// tests start in their own process.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<Server> server, Server::Start({.state_dir = "/var/lib/studio"}));
+//   std::cout << "listening on " << server->address();
+//   server->Stop();   // answers what is under way, then ends; also the destructor
+//
+// State folder: controller.db (jobs; store/sqlite_store.h), content/ (blobs; common/artifact/content_store.h),
+// logs/ (logs and metric points; logs/attempt_logs.h). One controller per folder.
+//
+// Threads: one for decisions (the executor), one for logs, one that writes the store, and gRPC's own.
+#pragma once
+
+#include <grpcpp/server.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/artifact/content_store.h"
+#include "common/artifact/transfer_service.h"
+#include "controller/api/controller_service.h"
+#include "controller/api/worker_service.h"
+#include "controller/logs/attempt_logs.h"
+#include "controller/loop/controller_loop.h"
+#include "controller/loop/executor.h"
+#include "controller/store/store.h"
+
+namespace studio::controller {
+
+inline constexpr char kVersion[] = "0.1.0";
+
+struct ServerOptions {
+  std::string state_dir;
+  // Port 0 picks one.
+  std::string listen = "127.0.0.1:7070";
+  std::string transfer_listen = "127.0.0.1:7071";
+  // Listen beyond this machine though there are no credentials yet.
+  bool insecure = false;
+  SessionOptions session;
+  // The store failed; the server answers nothing any more and wants to be stopped. From one of its threads.
+  std::function<void(absl::Status)> on_failure;
+};
+
+class Server {
+ public:
+  static absl::StatusOr<std::unique_ptr<Server>> Start(ServerOptions options);
+  ~Server();
+
+  // host:port as it came to be.
+  const std::string& address() const { return address_; }
+  const std::string& transfer_address() const { return transfer_address_; }
+
+  void Stop();
+
+ private:
+  explicit Server(ServerOptions options) : options_(std::move(options)) {}
+  absl::Status Open();
+  absl::Status Load();
+  absl::Status Listen();
+
+  const ServerOptions options_;
+  // In the order of their lives: what is below uses what is above.
+  std::unique_ptr<Executor> executor_;
+  std::unique_ptr<Executor> log_executor_;
+  std::unique_ptr<ContentStore> content_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<AttemptLogs> logs_;
+  std::unique_ptr<ControllerLoop> loop_;
+  std::unique_ptr<TransferService> transfer_service_;
+  std::unique_ptr<ControllerService> controller_service_;
+  std::unique_ptr<WorkerService> worker_service_;
+  std::unique_ptr<grpc::Server> transfer_server_;
+  std::unique_ptr<grpc::Server> server_;
+  std::string address_;
+  std::string transfer_address_;
+};
+
+}  // namespace studio::controller

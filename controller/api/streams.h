@@ -1,0 +1,90 @@
+// The streams of the Controller service: one small class each. gRPC calls them from its own threads; what they know is
+// guarded by their mutex or belongs to an executor, as each says. They delete themselves when gRPC is done with them.
+#pragma once
+
+#include <grpcpp/support/server_callback.h>
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "controller/logs/attempt_logs.h"
+#include "controller/loop/controller_loop.h"
+#include "controller/loop/executor.h"
+#include "proto/studio/v1/controller.pb.h"
+
+namespace studio::controller {
+
+// Sends the newest record whenever the last one has left; points wait in between. A slow client gets fewer records,
+// never older ones, and the newest of its points.
+class WatchStream : public grpc::ServerWriteReactor<v1::WatchJobResponse>,
+                    public std::enable_shared_from_this<WatchStream> {
+ public:
+  static WatchStream* Start(Executor& executor, ControllerLoop& loop, const v1::WatchJobRequest& request,
+                            const absl::Status& allowed);
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  static constexpr size_t kMaxPoints = 10'000;
+
+  WatchStream(Executor& executor, ControllerLoop& loop) : executor_(executor), loop_(loop) {}
+  void Offer(const v1::JobRecord& record, const std::vector<v1::Progress>& points);
+  void End(const absl::Status& status);
+  void Pump();  // with mutex_ held
+
+  Executor& executor_;
+  ControllerLoop& loop_;
+  std::shared_ptr<WatchStream> self_;  // until OnDone
+  int64_t watch_ = 0;                  // the executor's
+  std::mutex mutex_;
+  std::optional<v1::JobRecord> record_;
+  std::vector<v1::Progress> points_;
+  v1::WatchJobResponse sending_;
+  bool writing_ = false;
+  bool terminal_ = false;
+  bool finished_ = false;
+};
+
+// Reads a rank's log from the files, and goes on as they grow. Everything but the write's end happens on the executor
+// of the logs.
+class LogStream : public grpc::ServerWriteReactor<v1::LogLines>, public std::enable_shared_from_this<LogStream> {
+ public:
+  static LogStream* Start(Executor& executor, Executor& log_executor, ControllerLoop& loop, const AttemptLogs& logs,
+                          const v1::ReadLogsRequest& request, const absl::Status& allowed);
+
+  void OnWriteDone(bool ok) override;
+  void OnCancel() override;
+  void OnDone() override;
+
+ private:
+  static constexpr size_t kChunkBytes = 64 << 10;
+
+  LogStream(Executor& executor, Executor& log_executor, ControllerLoop& loop, const AttemptLogs& logs,
+            const v1::ReadLogsRequest& request)
+      : executor_(executor), log_executor_(log_executor), loop_(loop), logs_(logs), request_(request) {}
+  void End(const absl::Status& status);
+  void Pump();
+
+  Executor& executor_;
+  Executor& log_executor_;
+  ControllerLoop& loop_;
+  const AttemptLogs& logs_;
+  const v1::ReadLogsRequest request_;
+  std::shared_ptr<LogStream> self_;  // until OnDone
+  int64_t watch_ = 0;                // the loop's executor's
+  // The log executor's:
+  std::optional<LogState> state_;
+  int attempt_ = 0;
+  int64_t offset_ = 0;
+  v1::LogLines sending_;
+  bool writing_ = false;
+  bool finished_ = false;
+};
+
+}  // namespace studio::controller

@@ -1,0 +1,155 @@
+// The controller's one thread of decisions: snapshot → plan → persist → send. The gRPC services post to it, and it
+// answers through callbacks; it has no threads, no gRPC and no clock of its own, so that a simulation can run it.
+//
+//   ControllerLoop loop(store, logs, {.now = …, .post = …});
+//   RETURN_IF_ERROR(loop.Start());
+//   loop.Submit("local", request, [](absl::StatusOr<v1::SubmitJobResponse> response) { … });
+//   executor: absl::Duration until_next = loop.Tick();
+//
+// Rules that hold everywhere here: nothing is answered or sent before its record is durable (replies run from the
+// store's answer); every event of a job goes through job_machine; timers come from the sessions. After the store failed
+// nothing is answered any more but with its error, and `on_failure` has run.
+//
+// Belongs to one thread (the one that `post` posts to). Store and logs outlive it; `logs` is used on `post_logs`.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "controller/logs/attempt_logs.h"
+#include "controller/loop/job_table.h"
+#include "controller/session/worker_session.h"
+#include "controller/store/store.h"
+
+namespace studio::controller {
+
+struct LoopOptions {
+  // Never goes back.
+  std::function<absl::Time()> now;
+  // Runs tasks in order on the loop's thread, later.
+  Post post;
+  // Likewise, on the thread of the logs. May be the same.
+  Post post_logs;
+  // Whether a blob of this hash is in the content store.
+  std::function<bool(const v1::FileRef&)> has_blob;
+  // The store failed: end the process, and start again from what is stored.
+  std::function<void(absl::Status)> on_failure;
+  SessionOptions session;
+  // A stopped attempt's processes are killed after this long.
+  absl::Duration stop_grace = absl::Seconds(30);
+};
+
+// The sending end of one worker's stream. Calls after its end do nothing.
+class StreamSink {
+ public:
+  virtual ~StreamSink() = default;
+  virtual void Send(v1::WorkerDown message) = 0;
+  virtual void Close(absl::Status status) = 0;
+};
+
+// What a reader of logs must know to go on.
+struct LogState {
+  int attempts = 0;
+  bool terminal = false;
+};
+
+class ControllerLoop {
+ public:
+  template <typename T>
+  using Reply = std::function<void(absl::StatusOr<T>)>;
+
+  ControllerLoop(Store& store, AttemptLogs& logs, LoopOptions options);
+
+  // Loads what is stored. Every attempt counts as just renewed.
+  absl::Status Start();
+
+  // The same request id of the same owner is the same job.
+  void Submit(const std::string& owner, v1::SubmitJobRequest request, Reply<v1::SubmitJobResponse> reply);
+  void Retry(const std::string& owner, const v1::RetryJobRequest& request, Reply<v1::SubmitJobResponse> reply);
+  void Cancel(const std::string& id, Reply<v1::JobRecord> reply);
+  absl::StatusOr<v1::JobRecord> Get(const std::string& id) const;
+  absl::StatusOr<v1::ListJobsResponse> List(const v1::ListJobsRequest& request) const;
+  v1::ListWorkersResponse Workers() const;
+
+  absl::StatusOr<int64_t> Watch(const std::string& id, int64_t after_revision, JobTable::Watcher watcher);
+  void Unwatch(int64_t watch) { jobs_.Unwatch(watch); }
+  // `watcher` runs by `post_logs`: now, and whenever there may be more to read.
+  absl::StatusOr<int64_t> WatchLogs(const std::string& id, std::function<void(LogState)> watcher);
+  void UnwatchLogs(int64_t watch);
+
+  int64_t OpenStream(std::shared_ptr<StreamSink> sink);
+  void OnStreamMessage(int64_t stream, const v1::WorkerUp& message);
+  void OnStreamClosed(int64_t stream);
+  // Ends every worker's stream, as the controller goes away.
+  void CloseStreams(const absl::Status& why);
+
+  // Does what is due, and says how long until the next thing is.
+  absl::Duration Tick();
+
+ private:
+  struct Stream {
+    std::shared_ptr<StreamSink> sink;
+    std::string worker_id;  // empty until it greeted
+  };
+  struct Worker {
+    std::unique_ptr<WorkerSession> session;
+    int64_t stream = 0;
+  };
+  struct LogWatch {
+    int64_t number = 0;
+    int64_t job_watch = 0;
+    std::function<void()> notify;
+  };
+
+  // controller_loop.cc
+  void RequestPlan();
+  void RunPlan();
+  void Start(const std::string& job_id, std::vector<v1::RankAssignment> ranks);
+  void Deliver(int64_t number);
+  // The job as its assignment tells it to the worker.
+  static v1::Assign AssignmentOf(const v1::JobRecord& record);
+  static absl::Duration FenceOf(const v1::JobRecord& record);
+  v1::StopAttempt StopFor(const v1::JobRecord& record) const;
+  Worker& WorkerOf(const std::string& id);
+  absl::Status CheckBlobs(const v1::Artifact& artifact) const;
+
+  // submits.cc
+  absl::StatusOr<v1::JobRecord> NewRecord(const std::string& owner, v1::SubmitJobRequest request) const;
+  absl::Status ResolveInputs(v1::JobRecord& record) const;
+  // True where the request was answered before, or is being answered.
+  bool Replay(const std::string& key, Reply<v1::SubmitJobResponse>& reply);
+  void AddJob(v1::JobRecord record, const std::string& key, Reply<v1::SubmitJobResponse> reply);
+
+  // worker_streams.cc
+  void Greet(int64_t stream, const v1::WorkerUp& message);
+  void Do(const std::string& worker_id, SessionActions actions);
+  void ChangeFor(const std::string& worker_id, ChangeJob change);
+  absl::Status ApplyFor(const std::string& worker_id, int64_t number, JobEvent event, JobTable::Done done);
+  void KeepPointsOf(const std::string& worker_id, const v1::ProgressReport& report);
+  void KeepLogOf(const std::string& worker_id, v1::LogChunk chunk);
+  // The attempt that the key names, if this worker has a part in it. Also an ended one.
+  const v1::Attempt* AttemptOn(const std::string& worker_id, const v1::AttemptKey& key, int64_t* number) const;
+
+  AttemptLogs& logs_;
+  Store& store_;
+  const LoopOptions options_;
+  JobTable jobs_;
+  std::map<std::string, std::string> requests_;  // request key → job id, decided
+  int64_t last_job_ = 0;
+  int64_t last_epoch_ = 0;
+  std::map<std::string, Worker> workers_;
+  std::map<int64_t, Stream> streams_;
+  int64_t next_stream_ = 1;
+  bool plan_requested_ = false;
+  std::map<int64_t, LogWatch> log_watches_;
+  int64_t next_log_watch_ = 1;
+};
+
+}  // namespace studio::controller

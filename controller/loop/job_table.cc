@@ -1,0 +1,147 @@
+#include "controller/loop/job_table.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/check.h"
+#include "common/status/macros.h"
+
+namespace studio::controller {
+namespace {
+
+absl::Status NoJob(int64_t number) {
+  return absl::NotFoundError(absl::StrCat("no job ", JobId(number), "; `studioctl list` shows those there are"));
+}
+
+}  // namespace
+
+JobTable::JobTable(Store& store, Post post, Done on_failure)
+    : store_(store), post_(std::move(post)), on_failure_(std::move(on_failure)) {}
+
+void JobTable::Load(std::map<int64_t, v1::JobRecord> records) {
+  STUDIO_CHECK(jobs_.empty()) << "loaded twice";
+  for (auto& [number, record] : records) {
+    Entry& entry = jobs_[number];
+    if (record.has_progress()) {
+      entry.progress = record.progress();
+      entry.progress_attempt = record.attempts_size();
+    }
+    entry.durable = std::make_shared<v1::JobRecord>(record);
+    if (!IsTerminal(record.state())) live_.insert(number);
+    entry.decided = std::move(record);
+  }
+}
+
+const v1::JobRecord* JobTable::Decided(int64_t number) const {
+  const auto found = jobs_.find(number);
+  return found == jobs_.end() ? nullptr : &found->second.decided;
+}
+
+v1::JobRecord JobTable::Shown(const Entry& entry) const {
+  v1::JobRecord record = *entry.durable;
+  if (entry.progress) *record.mutable_progress() = *entry.progress;
+  return record;
+}
+
+absl::StatusOr<v1::JobRecord> JobTable::Durable(int64_t number) const {
+  const auto found = jobs_.find(number);
+  if (found == jobs_.end() || found->second.durable == nullptr) return NoJob(number);
+  return Shown(found->second);
+}
+
+void JobTable::Add(v1::JobRecord record, Batch extra, Done done) {
+  const absl::StatusOr<int64_t> number = JobNumber(record.id());
+  STUDIO_CHECK(number.ok() && jobs_.count(*number) == 0) << record.id();
+  record.set_revision(1);
+  jobs_[*number].decided = std::move(record);
+  live_.insert(*number);
+  Save(*number, std::move(extra), std::move(done));
+}
+
+absl::Status JobTable::Change(int64_t number, const JobEvent& event, Batch extra, Done done) {
+  const auto found = jobs_.find(number);
+  if (found == jobs_.end()) return NoJob(number);
+  Entry& entry = found->second;
+  ASSIGN_OR_RETURN(v1::JobRecord next, Apply(entry.decided, event));
+  if (next.revision() == entry.decided.revision()) {
+    Barrier(std::move(done));
+    return absl::OkStatus();
+  }
+  entry.decided = std::move(next);
+  if (IsTerminal(entry.decided.state())) live_.erase(number);
+  Save(number, std::move(extra), std::move(done));
+  return absl::OkStatus();
+}
+
+void JobTable::Save(int64_t number, Batch extra, Done done) {
+  Entry& entry = jobs_[number];
+  if (entry.progress) *entry.decided.mutable_progress() = *entry.progress;
+  auto snapshot = std::make_shared<const v1::JobRecord>(entry.decided);
+  extra.jobs.push_back(snapshot);
+  Commit(std::move(extra), [this, number, snapshot, done = std::move(done)](absl::Status status) {
+    if (status.ok()) {
+      Entry& stored = jobs_[number];
+      stored.durable = snapshot;
+      Publish(stored, {});
+    }
+    if (done) done(status);
+  });
+}
+
+void JobTable::Barrier(Done done) { Commit({}, std::move(done)); }
+
+void JobTable::Commit(Batch batch, Done done) {
+  store_.Commit(std::move(batch), [this, done = std::move(done)](absl::Status status) {
+    post_([this, done, status] {
+      if (!status.ok()) on_failure_(status);
+      if (done) done(status);
+    });
+  });
+}
+
+void JobTable::ShowPoints(int64_t number, int attempt, std::vector<v1::Progress> points) {
+  const auto found = jobs_.find(number);
+  if (found == jobs_.end() || points.empty() || attempt < found->second.progress_attempt) return;
+  Entry& entry = found->second;
+  entry.progress_attempt = attempt;
+  entry.progress = points.back();
+  if (entry.durable != nullptr) Publish(entry, points);
+}
+
+void JobTable::Publish(Entry& entry, const std::vector<v1::Progress>& points) {
+  if (entry.watchers.empty()) return;
+  const v1::JobRecord record = Shown(entry);
+  for (const auto& [watch, watcher] : std::map<int64_t, Watcher>(entry.watchers)) watcher(record, points);
+}
+
+std::vector<int64_t> JobTable::List(const std::set<v1::JobState>& states, int64_t before, size_t limit) const {
+  std::vector<int64_t> numbers;
+  auto end = before > 0 ? jobs_.lower_bound(before) : jobs_.end();
+  for (auto it = std::make_reverse_iterator(end); it != jobs_.rend() && numbers.size() < limit; ++it) {
+    const Entry& entry = it->second;
+    if (entry.durable == nullptr) continue;
+    if (states.empty() || states.count(entry.durable->state()) > 0) numbers.push_back(it->first);
+  }
+  return numbers;
+}
+
+absl::StatusOr<int64_t> JobTable::Watch(int64_t number, int64_t after_revision, Watcher watcher) {
+  const auto found = jobs_.find(number);
+  if (found == jobs_.end() || found->second.durable == nullptr) return NoJob(number);
+  const int64_t watch = next_watch_++;
+  watches_[watch] = number;
+  found->second.watchers[watch] = watcher;
+  // A terminal job has nothing to come: its watcher must learn that whatever it has seen.
+  const v1::JobRecord& durable = *found->second.durable;
+  if (durable.revision() > after_revision || IsTerminal(durable.state())) watcher(Shown(found->second), {});
+  return watch;
+}
+
+void JobTable::Unwatch(int64_t watch) {
+  const auto found = watches_.find(watch);
+  if (found == watches_.end()) return;
+  jobs_[found->second].watchers.erase(watch);
+  watches_.erase(found);
+}
+
+}  // namespace studio::controller

@@ -1,0 +1,86 @@
+// All jobs in memory, in two forms: as decided, and as durable. Decisions build on the first; only the second is shown.
+//
+//   absl::Status status = table.Change(number, CancelRequested{now}, {}, [](absl::Status stored) { … reply … });
+//
+// Each change goes through the job machine and into the store; `done` and the watchers learn of it once it is durable.
+// Belongs to one thread, to which `post` brings the store's answers. The store outlives the table.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/job/job_machine.h"
+#include "controller/store/store.h"
+
+namespace studio::controller {
+
+using Post = std::function<void(std::function<void()>)>;
+
+class JobTable {
+ public:
+  using Done = std::function<void(absl::Status)>;
+  // A durable record with its progress, and the points since the last call.
+  using Watcher = std::function<void(const v1::JobRecord& record, const std::vector<v1::Progress>& points)>;
+
+  // `on_failure` runs when the store fails: nothing can be decided any more.
+  JobTable(Store& store, Post post, Done on_failure);
+
+  void Load(std::map<int64_t, v1::JobRecord> records);
+
+  // As decided. Null where there is none.
+  const v1::JobRecord* Decided(int64_t number) const;
+  // As durable, with its progress. Not found also while the job is being stored.
+  absl::StatusOr<v1::JobRecord> Durable(int64_t number) const;
+
+  // `record` is new, and has an id. `extra` becomes durable with it.
+  void Add(v1::JobRecord record, Batch extra, Done done);
+  // Applies the event; `done` runs once the job is durable as it is after it (also where nothing changed), and never
+  // where this returns an error.
+  absl::Status Change(int64_t number, const JobEvent& event, Batch extra, Done done);
+  // Runs `done` once everything decided so far is durable.
+  void Barrier(Done done);
+  // Stores a batch without jobs.
+  void Commit(Batch batch, Done done);
+
+  // Points of an attempt, for people: shown at once, stored with the next change. Older attempts' are passed over.
+  void ShowPoints(int64_t number, int attempt, std::vector<v1::Progress> points);
+
+  // Jobs that are not terminal, oldest first.
+  const std::set<int64_t>& live() const { return live_; }
+  // Newest first, below `before` (0: all), of these states (empty: all).
+  std::vector<int64_t> List(const std::set<v1::JobState>& states, int64_t before, size_t limit) const;
+
+  // Called now, unless the job is at `after_revision` or before it, and at each change, until Unwatch.
+  absl::StatusOr<int64_t> Watch(int64_t number, int64_t after_revision, Watcher watcher);
+  void Unwatch(int64_t watch);
+
+ private:
+  struct Entry {
+    v1::JobRecord decided;
+    std::shared_ptr<const v1::JobRecord> durable;  // null until first stored
+    std::optional<v1::Progress> progress;
+    int progress_attempt = 0;
+    std::map<int64_t, Watcher> watchers;
+  };
+  v1::JobRecord Shown(const Entry& entry) const;
+  void Publish(Entry& entry, const std::vector<v1::Progress>& points);
+  void Save(int64_t number, Batch extra, Done done);
+
+  Store& store_;
+  const Post post_;
+  const Done on_failure_;
+  std::map<int64_t, Entry> jobs_;
+  std::set<int64_t> live_;
+  std::map<int64_t, int64_t> watches_;  // watch → job
+  int64_t next_watch_ = 1;
+};
+
+}  // namespace studio::controller

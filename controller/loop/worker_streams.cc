@@ -1,0 +1,195 @@
+// Workers' streams: which session each belongs to, and what the sessions want done.
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/macros.h"
+#include "controller/loop/controller_loop.h"
+#include "controller/loop/inputs.h"
+
+namespace studio::controller {
+namespace {
+
+constexpr size_t kMaxWorkerId = 128;
+
+// What ended without its result has not succeeded, whatever it says.
+AttemptReported WithoutResult(AttemptReported event, const absl::Status& missing) {
+  event.state = v1::ATTEMPT_FAILED;
+  event.reason = v1::STORAGE;
+  event.message = absl::StrCat("the result did not arrive: ", missing.message());
+  return event;
+}
+
+}  // namespace
+
+int64_t ControllerLoop::OpenStream(std::shared_ptr<StreamSink> sink) {
+  streams_[next_stream_].sink = std::move(sink);
+  return next_stream_++;
+}
+
+void ControllerLoop::OnStreamMessage(int64_t stream, const v1::WorkerUp& message) {
+  const auto found = streams_.find(stream);
+  if (found == streams_.end()) return;
+  const std::string worker_id = found->second.worker_id;
+  if (worker_id.empty()) return Greet(stream, message);
+  Worker& worker = WorkerOf(worker_id);
+  if (worker.stream == stream) Do(worker_id, worker.session->OnMessage(message, options_.now()));
+}
+
+void ControllerLoop::Greet(int64_t stream, const v1::WorkerUp& message) {
+  Stream& opened = streams_[stream];
+  const std::string& id = message.hello().worker_id();
+  absl::Status status;
+  if (!message.has_hello() || id.empty() || id.size() > kMaxWorkerId) {
+    status = absl::InvalidArgumentError("the first message must be a Hello with a worker_id of 1 to 128 bytes");
+  } else {
+    // Before anything is taken from a stream that works.
+    status = WorkerOf(id).session->Check(message.hello());
+  }
+  if (!status.ok()) {
+    v1::WorkerDown down;
+    down.set_refused(std::string(status.message()));
+    opened.sink->Send(std::move(down));
+    opened.sink->Close(status);
+    streams_.erase(stream);
+    return;
+  }
+  Worker& worker = WorkerOf(id);
+  if (worker.stream != 0) {
+    const auto old = streams_.find(worker.stream);
+    if (old != streams_.end()) old->second.sink->Close(absl::AbortedError("the worker has dialled anew"));
+    streams_.erase(worker.stream);
+  }
+  opened.worker_id = id;
+  worker.stream = stream;
+  const absl::Time now = options_.now();
+  worker.session->Connected(now);
+  Do(id, worker.session->OnMessage(message, now));
+}
+
+void ControllerLoop::OnStreamClosed(int64_t stream) {
+  const auto found = streams_.find(stream);
+  if (found == streams_.end()) return;
+  const std::string worker_id = found->second.worker_id;
+  streams_.erase(found);
+  if (worker_id.empty()) return;
+  Worker& worker = WorkerOf(worker_id);
+  if (worker.stream != stream) return;
+  worker.stream = 0;
+  spdlog::info("worker {} hung up", worker_id);
+  Do(worker_id, worker.session->Disconnected());
+}
+
+void ControllerLoop::CloseStreams(const absl::Status& why) {
+  for (auto& [number, stream] : streams_) stream.sink->Close(why);
+}
+
+void ControllerLoop::Do(const std::string& worker_id, SessionActions actions) {
+  for (SessionAction& action : actions) {
+    Worker& worker = WorkerOf(worker_id);
+    const auto stream = streams_.find(worker.stream);
+    if (auto* send = std::get_if<SendDown>(&action)) {
+      if (stream != streams_.end()) stream->second.sink->Send(std::move(send->message));
+    } else if (auto* close = std::get_if<CloseStream>(&action)) {
+      if (stream != streams_.end()) stream->second.sink->Close(close->status);
+    } else if (auto* save = std::get_if<SaveWorker>(&action)) {
+      Batch batch;
+      batch.workers.push_back(std::move(save->record));
+      jobs_.Commit(std::move(batch), [this, worker_id, token = save->token](absl::Status status) {
+        if (status.ok()) Do(worker_id, WorkerOf(worker_id).session->OnStored(token, StoreOutcome::kStored));
+      });
+    } else if (auto* change = std::get_if<ChangeJob>(&action)) {
+      ChangeFor(worker_id, std::move(*change));
+    } else if (auto* points = std::get_if<KeepPoints>(&action)) {
+      KeepPointsOf(worker_id, points->report);
+    } else if (auto* log = std::get_if<KeepLog>(&action)) {
+      KeepLogOf(worker_id, std::move(log->chunk));
+    } else {
+      RequestPlan();
+    }
+  }
+}
+
+const v1::Attempt* ControllerLoop::AttemptOn(const std::string& worker_id, const v1::AttemptKey& key,
+                                             int64_t* number) const {
+  const absl::StatusOr<int64_t> parsed = JobNumber(key.job_id());
+  if (!parsed.ok()) return nullptr;
+  *number = *parsed;
+  const v1::JobRecord* record = jobs_.Decided(*parsed);
+  if (record == nullptr || key.attempt() < 1 || key.attempt() > record->attempts_size()) return nullptr;
+  const v1::Attempt& attempt = record->attempts(key.attempt() - 1);
+  const bool here = std::any_of(attempt.ranks().begin(), attempt.ranks().end(),
+                                [&](const v1::RankAssignment& rank) { return rank.worker_id() == worker_id; });
+  return attempt.epoch() == key.epoch() && here ? &attempt : nullptr;
+}
+
+absl::Status ControllerLoop::ApplyFor(const std::string& worker_id, int64_t number, JobEvent event,
+                                      JobTable::Done done) {
+  if (auto* reported = std::get_if<AttemptReported>(&event); reported && reported->state == v1::ATTEMPT_SUCCEEDED) {
+    absl::Status result = CheckArtifact(reported->result, "result");
+    if (result.ok()) result = CheckBlobs(reported->result);
+    if (!result.ok()) event = WithoutResult(*std::move(reported), result);
+  }
+  if (const auto* stored = std::get_if<CheckpointStored>(&event)) {
+    v1::Artifact shards;
+    shards.set_uri(stored->manifest.uri());
+    for (const v1::CheckpointShard& shard : stored->manifest.shards()) {
+      RETURN_IF_ERROR(CheckFileRef(shard.file(), "checkpoint"));
+      *shards.add_files() = shard.file();
+    }
+    RETURN_IF_ERROR(CheckBlobs(shards));
+  }
+  return jobs_.Change(number, event, {}, std::move(done));
+}
+
+void ControllerLoop::ChangeFor(const std::string& worker_id, ChangeJob change) {
+  int64_t number = 0;
+  const auto answer = [this, worker_id, token = change.token](StoreOutcome outcome) {
+    Do(worker_id, WorkerOf(worker_id).session->OnStored(token, outcome));
+  };
+  if (AttemptOn(worker_id, change.key, &number) == nullptr) return answer(StoreOutcome::kStale);
+  const absl::Status status = ApplyFor(worker_id, number, std::move(change.event), [answer](absl::Status stored) {
+    if (stored.ok()) answer(StoreOutcome::kStored);
+  });
+  const v1::Attempt* attempt = AttemptOn(worker_id, change.key, &number);
+  if (!IsLive(attempt->state())) {
+    const v1::Attempt* live = LiveAttempt(*jobs_.Decided(number));
+    // Not where the job has its next attempt on the same worker already.
+    if (live == nullptr || live->epoch() == change.key.epoch())
+      WorkerOf(worker_id).session->Forget(change.key.job_id());
+    RequestPlan();
+  }
+  if (status.ok()) return;
+  spdlog::warn("worker {}: {}", worker_id, std::string(status.message()));
+  answer(IsStale(status) ? StoreOutcome::kStale : StoreOutcome::kRefused);
+}
+
+void ControllerLoop::KeepPointsOf(const std::string& worker_id, const v1::ProgressReport& report) {
+  int64_t number = 0;
+  if (AttemptOn(worker_id, report.key(), &number) == nullptr) return;
+  std::vector<v1::Progress> points(report.points().begin(), report.points().end());
+  jobs_.ShowPoints(number, report.key().attempt(), points);
+  options_.post_logs([this, key = report.key(), points = std::move(points)] {
+    const absl::Status status = logs_.AppendPoints(key.job_id(), key.attempt(), points).status();
+    if (!status.ok()) spdlog::warn("{}: points lost: {}", key.job_id(), std::string(status.message()));
+  });
+}
+
+void ControllerLoop::KeepLogOf(const std::string& worker_id, v1::LogChunk chunk) {
+  int64_t number = 0;
+  const v1::Attempt* attempt = AttemptOn(worker_id, chunk.key(), &number);
+  if (attempt == nullptr || chunk.rank() < 0 || chunk.rank() >= attempt->ranks_size()) return;
+  options_.post_logs([this, chunk = std::move(chunk)] {
+    const v1::AttemptKey& key = chunk.key();
+    const absl::Status status =
+        logs_.AppendLog(key.job_id(), key.attempt(), chunk.rank(), chunk.offset(), chunk.data());
+    if (!status.ok()) spdlog::warn("{}: log lost: {}", key.job_id(), std::string(status.message()));
+  });
+  for (const auto& [watch, log] : log_watches_) {
+    if (log.number == number) log.notify();
+  }
+}
+
+}  // namespace studio::controller

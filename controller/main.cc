@@ -1,0 +1,67 @@
+// studio-controller: accepts jobs, decides where they run, keeps what must not be lost.
+#include <pthread.h>
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <cstdlib>
+#include <iostream>
+#include <string>
+
+#include "controller/api/server.h"
+
+namespace {
+
+std::string DefaultStateDir() {
+  if (geteuid() == 0) return "/var/lib/studio";
+  const char* home = std::getenv("HOME");
+  return std::string(home != nullptr ? home : ".") + "/.local/state/studio";
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  studio::controller::ServerOptions options;
+  options.state_dir = DefaultStateDir();
+  CLI::App app("Accepts jobs, decides where they run and keeps what must not be lost.", "studio-controller");
+  app.add_option("--state-dir", options.state_dir, "Folder of jobs, files and logs")->capture_default_str();
+  app.add_option("--listen", options.listen, "HOST:PORT of the API; port 0 picks one")->capture_default_str();
+  app.add_option("--transfer-listen", options.transfer_listen, "HOST:PORT of file transfers")->capture_default_str();
+  app.add_flag("--insecure", options.insecure, "Listen beyond this machine without credentials");
+  app.set_version_flag("--version", studio::controller::kVersion);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  spdlog::set_default_logger(spdlog::stderr_color_mt("controller"));
+
+  // Before any thread: each inherits the mask, and only sigwait below sees the signals.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+
+  std::atomic<bool> failed = false;
+  options.on_failure = [&failed](absl::Status) {
+    if (!failed.exchange(true)) kill(getpid(), SIGTERM);
+  };
+  if (options.insecure) spdlog::warn("--insecure: whoever reaches {} can run jobs", options.listen);
+  auto server = studio::controller::Server::Start(options);
+  if (!server.ok()) {
+    spdlog::error("{}", std::string(server.status().message()));
+    return 1;
+  }
+  std::cout << "listening on " << (*server)->address() << "\n"
+            << "transfers on " << (*server)->transfer_address() << std::endl;
+  int signal_number = 0;
+  sigwait(&signals, &signal_number);
+  spdlog::info("stopping");
+  (*server)->Stop();
+  return failed ? 1 : 0;
+}

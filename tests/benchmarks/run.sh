@@ -1,0 +1,10 @@
+#!/bin/sh
+# `make bench` after tools/setup.sh build model oracle: speed and memory beside Transformers + PEFT, and the job path.
+#   tests/benchmarks/run.sh [fine_tune.py's options, such as --pairs 5]
+# Wants an idle machine: figures of a busy one are worth their ratios at best.
+set -eu
+cd "$(dirname "$0")/../.."
+export PYTHONDONTWRITEBYTECODE=1 TRANSFORMERS_OFFLINE=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1
+"${BAZEL:-bazel}" build --noshow_progress //worker/trainer:studio-trainer
+.deps/torch/bin/python tests/benchmarks/fine_tune.py "$@"
+if [ -x tests/benchmarks/job_path.sh ]; then tests/benchmarks/job_path.sh; fi

@@ -1,0 +1,324 @@
+#include "worker/agent/agent.h"
+
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <utility>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/artifact/transfer_client.h"
+#include "common/status/check.h"
+
+namespace studio::worker {
+namespace {
+
+template <typename... Ts>
+struct Overloaded : Ts... {
+  using Ts::operator()...;
+};
+template <typename... Ts>
+Overloaded(Ts...) -> Overloaded<Ts...>;
+
+bool IsEnd(v1::AttemptState state) { return state >= v1::ATTEMPT_SUCCEEDED; }
+
+WorkerSession::Options SessionOptions(const v1::Hello& hello, uint64_t seed, const Journal& journal) {
+  WorkerSession::Options options;
+  options.hello = hello;
+  options.seed = seed;
+  options.last_event_id = journal.recovered().last_event_id;
+  return options;
+}
+
+}  // namespace
+
+Agent::Agent(Options options, Machine machine, StoreArtifacts& artifacts, Journal& journal)
+    : options_(std::move(options)),
+      machine_(std::move(machine)),
+      artifacts_(artifacts),
+      journal_(journal),
+      session_(SessionOptions(options_.hello, options_.seed, journal)),
+      link_(machine_.loop, options_.controller,
+            {[this](const v1::WorkerDown& down) { Do(session_.OnMessage(down, absl::Now())); },
+             [this](const absl::Status& why) {
+               spdlog::info("session: {}", why.ToString());
+               Do(session_.OnDisconnected(why, absl::Now()));
+             }}) {
+  for (const auto& [id, message] : journal_.recovered().events) {
+    session_.Restore(id, message);
+    if (message.has_attempt() && IsEnd(message.attempt().state())) {
+      ended_[id].set_state(message.attempt().state());
+      *ended_[id].mutable_key() = message.attempt().key();
+    }
+  }
+}
+
+Agent::~Agent() {
+  for (const auto& [unused, run] : attempts_) run->EndNow();
+}
+
+void Agent::Start() {
+  // Attempts that the journal holds died with the earlier incarnation. They are not listed in Hello, which says so.
+  for (const auto& [id, assign] : journal_.recovered().attempts) {
+    JournalRecord record;
+    *record.mutable_ended() = assign.key();
+    Record(record);
+  }
+  (void)machine_.env.RemoveAll(absl::StrCat(machine_.state_dir, "/attempts"));
+  UpdateHello();
+  Tick();
+}
+
+void Agent::Do(SessionActions actions) {
+  std::move(actions.begin(), actions.end(), std::back_inserter(actions_));
+  if (doing_) return;
+  doing_ = true;
+  while (!actions_.empty()) {
+    SessionAction action = std::move(actions_.front());
+    actions_.pop_front();
+    DoOne(action);
+  }
+  doing_ = false;
+  SetTimer();
+  MaybeDrained();
+}
+
+void Agent::DoOne(SessionAction& action) {
+  std::visit(Overloaded{
+                 [&](const Dial&) { link_.Dial(); },
+                 [&](const HangUp& hang_up) {
+                   spdlog::warn("session: {}", hang_up.why);
+                   link_.HangUp();
+                 },
+                 [&](Send& send) { link_.Send(std::move(send.message)); },
+                 [&](Store& store) {
+                   JournalRecord record;
+                   record.mutable_event()->set_id(store.id);
+                   *record.mutable_event()->mutable_message() = std::move(store.message);
+                   Record(record);
+                   Do(session_.OnStored(store.id, absl::Now()));
+                 },
+                 [&](const Forget& forget) {
+                   JournalRecord record;
+                   record.set_acknowledged(forget.id);
+                   // Not synced: an event that comes twice changes nothing.
+                   if (const absl::Status status = journal_.Append(record); !status.ok()) End(status);
+                   if (ended_.erase(forget.id) > 0) UpdateHello();
+                 },
+                 [&](const Deliver& deliver) {
+                   Handle(deliver.message);
+                   Do(session_.OnHandled(deliver.message.sequence(), absl::Now()));
+                 },
+                 [&](const GiveUp& give_up) { End(absl::FailedPreconditionError(give_up.why)); },
+             },
+             action);
+}
+
+void Agent::Record(const JournalRecord& record) {
+  absl::Status status = journal_.Append(record);
+  if (status.ok()) status = journal_.Sync();
+  // Without a journal nothing may be promised any more. Ranks end with this process, and the controller knows by its
+  // next incarnation.
+  if (!status.ok()) End(status);
+}
+
+void Agent::Handle(const v1::WorkerDown& down) {
+  switch (down.message_case()) {
+    case v1::WorkerDown::kWelcome: {
+      const std::string address = TransferAddress(options_.controller, down.welcome().transfer_address());
+      spdlog::info("session open with controller {} at {}, transfers at {}", down.welcome().controller_version(),
+                   options_.controller, address);
+      artifacts_.SetAddress(address);
+      break;
+    }
+    case v1::WorkerDown::kAssign:
+      HandleAssign(down.assign());
+      break;
+    case v1::WorkerDown::kStop:
+      if (AttemptRun* run = Find(down.stop().key()); run != nullptr) {
+        run->Stop(down.stop().stop(), absl::Seconds(down.stop().grace_seconds()));
+      }
+      break;
+    case v1::WorkerDown::kEpochOver:
+      waiting_.erase(IdOf(down.epoch_over()));
+      if (AttemptRun* run = Find(down.epoch_over()); run != nullptr) run->EndNow();
+      break;
+    case v1::WorkerDown::kRecorded:
+      if (AttemptRun* run = Find(down.recorded().key()); run != nullptr) run->OnRecorded(down.recorded().step());
+      break;
+    default:
+      break;  // of a later version
+  }
+}
+
+void Agent::HandleAssign(const v1::Assign& assign) {
+  const AttemptId id = IdOf(assign.key());
+  const auto ended = [&](const auto& entry) { return IdOf(entry.second.key()) == id; };
+  if (attempts_.count(id) > 0 || waiting_.count(id) > 0 || std::any_of(ended_.begin(), ended_.end(), ended)) return;
+  JournalRecord record;
+  *record.mutable_assigned() = assign;
+  Record(record);
+  if (draining_) {
+    v1::AttemptEvent event;
+    *event.mutable_key() = assign.key();
+    event.set_state(v1::ATTEMPT_PREEMPTED);
+    event.set_reason(v1::WORKER_DRAINED);
+    event.set_failed_rank(-1);
+    OnAttemptEvent(std::move(event));
+    return;
+  }
+  // A job never runs twice at the same time: what is left of an older epoch dies first.
+  bool busy = false;
+  for (const auto& [other, run] : attempts_) {
+    if (run->key().job_id() != assign.key().job_id()) continue;
+    busy = true;
+    run->EndNow();
+  }
+  if (busy) {
+    waiting_[id] = assign;
+  } else {
+    StartAttempt(assign);
+  }
+}
+
+void Agent::StartAttempt(const v1::Assign& assign) {
+  spdlog::info("job {} attempt {} (epoch {}) starts{}", assign.key().job_id(), assign.key().attempt(),
+               assign.key().epoch(),
+               assign.has_checkpoint() ? absl::StrCat(" from step ", assign.checkpoint().step()) : "");
+  const auto run = std::make_shared<AttemptRun>(machine_, assign, *this);
+  attempts_[IdOf(assign.key())] = run;
+  run->Start();
+}
+
+AttemptRun* Agent::Find(const v1::AttemptKey& key) {
+  const auto found = attempts_.find(IdOf(key));
+  return found == attempts_.end() ? nullptr : found->second.get();
+}
+
+void Agent::OnAttemptEvent(v1::AttemptEvent event) {
+  v1::WorkerUp up;
+  const v1::AttemptKey key = event.key();
+  const v1::AttemptState state = event.state();
+  *up.mutable_attempt() = std::move(event);
+  SessionActions actions = session_.Report(std::move(up));
+  if (IsEnd(state)) {
+    v1::RunningAttempt& ended = ended_[std::get<Store>(actions.front()).id];
+    *ended.mutable_key() = key;
+    ended.set_state(state);
+  }
+  UpdateHello();
+  Do(std::move(actions));
+}
+
+void Agent::OnCheckpointWritten(v1::CheckpointWritten written) {
+  v1::WorkerUp up;
+  *up.mutable_checkpoint() = std::move(written);
+  Do(session_.Report(std::move(up)));
+}
+
+void Agent::OnProgress(v1::ProgressReport report) {
+  v1::WorkerUp up;
+  *up.mutable_progress() = std::move(report);
+  Do(session_.ReportBuffered(std::move(up), absl::Now()));
+}
+
+void Agent::OnLog(v1::LogChunk chunk) {
+  v1::WorkerUp up;
+  *up.mutable_log() = std::move(chunk);
+  Do(session_.ReportBuffered(std::move(up), absl::Now()));
+}
+
+void Agent::OnEnded(const v1::AttemptKey& key) {
+  // Not from within the attempt's own call.
+  machine_.loop.Post([this, key] {
+    JournalRecord record;
+    *record.mutable_ended() = key;
+    Record(record);
+    attempts_.erase(IdOf(key));
+    (void)machine_.env.RemoveAll(AttemptDir(machine_.state_dir, key));
+    UpdateHello();
+    const auto next = std::find_if(waiting_.begin(), waiting_.end(),
+                                   [&](const auto& entry) { return entry.second.key().job_id() == key.job_id(); });
+    if (next != waiting_.end()) {
+      const v1::Assign assign = next->second;
+      waiting_.erase(next);
+      StartAttempt(assign);
+    }
+    MaybeDrained();
+  });
+}
+
+void Agent::UpdateHello() {
+  std::vector<v1::RunningAttempt> attempts;
+  const auto add = [&](const v1::AttemptKey& key, v1::AttemptState state) {
+    attempts.emplace_back();
+    *attempts.back().mutable_key() = key;
+    attempts.back().set_state(state);
+  };
+  for (const auto& [unused, run] : attempts_) {
+    if (!run->over()) add(run->key(), run->state());
+  }
+  for (const auto& [unused, assign] : waiting_) add(assign.key(), v1::ATTEMPT_ASSIGNED);
+  for (const auto& [unused, ended] : ended_) add(ended.key(), ended.state());
+  session_.SetAttempts(std::move(attempts));
+}
+
+void Agent::SetTimer() {
+  machine_.loop.Cancel(timer_);
+  absl::Time next = session_.next_tick();
+  if (!session_.open() && session_.last_contact() > absl::InfinitePast()) {
+    for (const auto& [unused, run] : attempts_) {
+      if (run->stopping()) continue;
+      next = std::min(next, session_.last_contact() + absl::Seconds(run->assign().job().retry().max_alone_seconds()));
+    }
+    next = std::max(next, absl::Now());
+  }
+  timer_ = machine_.loop.At(next, [this] { Tick(); });
+}
+
+void Agent::Tick() {
+  const absl::Time now = absl::Now();
+  StopThoseAlone(now);
+  Do(session_.OnTick(now));
+}
+
+void Agent::StopThoseAlone(absl::Time now) {
+  if (session_.open() || session_.last_contact() == absl::InfinitePast()) return;
+  for (const auto& [unused, run] : attempts_) {
+    const double limit = run->assign().job().retry().max_alone_seconds();
+    if (limit <= 0 || run->stopping() || now < session_.last_contact() + absl::Seconds(limit)) continue;
+    v1::Stop stop;
+    stop.set_reason(v1::NODE_LOST);
+    run->Stop(stop, options_.drain_grace);
+  }
+}
+
+void Agent::Drain() {
+  if (draining_) return End(absl::OkStatus());
+  spdlog::info("draining: {} attempts hand back at a checkpoint", attempts_.size());
+  draining_ = true;
+  v1::Stop stop;
+  stop.set_reason(v1::WORKER_DRAINED);
+  for (const auto& [unused, run] : attempts_) run->Stop(stop, options_.drain_grace);
+  // Without a controller nobody acknowledges: the journal keeps what is to be said.
+  machine_.loop.At(absl::Now() + options_.drain_grace + absl::Seconds(10), [this] { End(absl::OkStatus()); });
+  MaybeDrained();
+}
+
+void Agent::MaybeDrained() {
+  if (!draining_ || !attempts_.empty() || !waiting_.empty()) return;
+  // Buffered messages may be lost; ends should be known before this worker is gone, if a controller is there.
+  if (session_.open() && !ended_.empty()) return;
+  End(absl::OkStatus());
+}
+
+void Agent::End(absl::Status outcome) {
+  if (ending_) return;
+  ending_ = true;
+  if (!outcome.ok()) spdlog::error("stopping: {}", outcome.ToString());
+  outcome_ = std::move(outcome);
+  machine_.loop.Stop();
+}
+
+}  // namespace studio::worker

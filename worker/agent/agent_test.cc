@@ -1,0 +1,388 @@
+// The real studio-worker with the real no-op trainer, against a controller that follows the test's script.
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/env/file_lock.h"
+#include "common/env/posix_env.h"
+#include "common/env/posix_launcher.h"
+#include "common/status/testing.h"
+#include "worker/agent/fake_controller.h"
+
+namespace studio::worker {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+using Labels = std::vector<std::pair<std::string, std::string>>;
+
+class AgentTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = absl::StrCat(testing::TempDir(), testing::UnitTest::GetInstance()->current_test_info()->name());
+    std::filesystem::remove_all(root_);
+    ASSERT_OK(env_.MakeFolders(root_));
+    controller_ = std::make_unique<FakeController>(root_ + "/content");
+    controller_->Start();
+  }
+
+  void StartWorker(const std::vector<std::string>& more_flags = {}) {
+    LaunchSpec spec;
+    spec.argv = {std::filesystem::absolute("worker/agent/studio-worker").string(),
+                 "--controller",
+                 absl::StrCat("127.0.0.1:", controller_->port()),
+                 "--state-dir",
+                 StateDir(),
+                 "--trainer",
+                 "tests/noop/noop_trainer"};
+    spec.argv.insert(spec.argv.end(), more_flags.begin(), more_flags.end());
+    spec.environment = EnvironmentWith({});
+    absl::StatusOr<std::unique_ptr<Process>> worker = launcher_.Launch(spec);
+    ASSERT_OK(worker);
+    worker_ = *std::move(worker);
+  }
+
+  ProcessEnd AwaitWorkerEnd() {
+    pollfd wait = {worker_->ended(), POLLIN, 0};
+    EXPECT_EQ(poll(&wait, 1, 30'000), 1) << "the worker does not end";
+    return worker_->Reap().value_or(ProcessEnd{-1, -1});
+  }
+
+  // Returns once every rank is dead: each holds the lock.
+  void AwaitRanksDead() { EXPECT_OK(FileLock::Acquire(StateDir() + "/ranks.lock")); }
+
+  std::string StateDir() const { return root_ + "/state"; }
+
+  v1::AttemptKey Key(int32_t attempt) const {
+    v1::AttemptKey key;
+    key.set_job_id("j1");
+    key.set_attempt(attempt);
+    key.set_epoch(10 + attempt);
+    return key;
+  }
+
+  v1::Assign NewAssign(const Labels& labels, int32_t attempt = 1) {
+    const v1::Hello hello = controller_->Await([](const v1::WorkerUp& up) { return up.has_hello(); }).hello();
+    v1::Assign assign;
+    *assign.mutable_key() = Key(attempt);
+    assign.mutable_job()->set_name("noop");
+    for (const auto& [name, value] : labels) (*assign.mutable_job()->mutable_labels())[name] = value;
+    v1::RankAssignment& rank = *assign.add_ranks();
+    rank.set_worker_id(hello.worker_id());
+    rank.add_device_ids("cpu:0");
+    return assign;
+  }
+
+  void SendAssign(const v1::Assign& assign) {
+    v1::WorkerDown down;
+    *down.mutable_assign() = assign;
+    controller_->Send(std::move(down));
+  }
+  void Assign(const Labels& labels, int32_t attempt = 1) { SendAssign(NewAssign(labels, attempt)); }
+
+  void StopAttempt(v1::Reason reason, double grace_seconds) {
+    v1::WorkerDown down;
+    *down.mutable_stop()->mutable_key() = Key(1);
+    down.mutable_stop()->mutable_stop()->set_reason(reason);
+    down.mutable_stop()->set_grace_seconds(grace_seconds);
+    controller_->Send(std::move(down));
+  }
+
+  v1::CheckpointWritten AwaitCheckpoint() {
+    return controller_->Await([](const v1::WorkerUp& up) { return up.has_checkpoint(); }).checkpoint();
+  }
+  void AwaitStep(int64_t step) {
+    controller_->Await([&](const v1::WorkerUp& up) {
+      return up.progress().points_size() > 0 && up.progress().points(0).step() >= step;
+    });
+  }
+
+  std::vector<v1::AttemptState> States() {
+    std::vector<v1::AttemptState> states;
+    for (const v1::WorkerUp& up : controller_->received()) {
+      if (up.has_attempt()) states.push_back(up.attempt().state());
+    }
+    return states;
+  }
+  std::vector<int64_t> Steps() {
+    std::vector<int64_t> steps;
+    for (const v1::WorkerUp& up : controller_->received()) {
+      for (const v1::Progress& point : up.progress().points()) steps.push_back(point.step());
+    }
+    return steps;
+  }
+
+  PosixEnv env_;
+  PosixLauncher launcher_;
+  std::string root_;
+  std::unique_ptr<FakeController> controller_;
+  std::unique_ptr<Process> worker_;
+};
+
+TEST_F(AgentTest, GreetsWithWhatTheProbeFound) {
+  StartWorker();
+  const v1::Hello hello = controller_->Await([](const v1::WorkerUp& up) { return up.has_hello(); }).hello();
+  EXPECT_EQ(hello.incarnation(), 1);
+  EXPECT_TRUE(hello.earlier_ranks_dead());
+  EXPECT_EQ(hello.inventory().trainer_version(), "noop");
+  EXPECT_EQ(hello.inventory().devices(0).id(), "cpu:0");
+  EXPECT_THAT(hello.worker_id(), HasSubstr("-"));
+  EXPECT_EQ(hello.boot_id().size(), 36);
+}
+
+TEST_F(AgentTest, RunsAJobToItsEnd) {
+  StartWorker();
+  Assign({{"noop.print", "hello from the rank"}});
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_SUCCEEDED);
+  EXPECT_THAT(States(),
+              ElementsAre(v1::ATTEMPT_PREPARING, v1::ATTEMPT_STARTING, v1::ATTEMPT_RUNNING, v1::ATTEMPT_SUCCEEDED));
+  EXPECT_THAT(Steps(), ElementsAre(1, 2, 3));
+  ASSERT_EQ(end.result().files_size(), 1);
+  EXPECT_EQ(end.result().uri(), "studio:");
+  EXPECT_EQ(end.result().files(0).path(), "result.txt");
+  EXPECT_TRUE(controller_->store().Has(end.result().files(0).sha256()));
+  const v1::LogChunk log = controller_->Await([](const v1::WorkerUp& up) { return up.has_log(); }).log();
+  EXPECT_EQ(log.data(), "hello from the rank\n");
+  EXPECT_EQ(log.offset(), 0);
+}
+
+TEST_F(AgentTest, ACrashNamesTheRankAndTheSignal) {
+  StartWorker();
+  Assign({{"noop.fail", "crash"}, {"noop.print", "famous last words"}});
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_FAILED);
+  EXPECT_EQ(end.reason(), v1::CRASH);
+  EXPECT_EQ(end.signal(), SIGABRT);
+  EXPECT_EQ(end.failed_rank(), 0);
+  EXPECT_THAT(end.message(), HasSubstr("rank 0 was killed by signal 6"));
+  EXPECT_THAT(end.message(), HasSubstr("famous last words"));
+}
+
+TEST_F(AgentTest, AFailureThatTheTrainerExplainsKeepsItsReasonAndWords) {
+  StartWorker();
+  Assign({{"noop.fail", "DEVICE_OOM: 3 GiB more than cpu:0 has"}});
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_FAILED);
+  EXPECT_EQ(end.reason(), v1::DEVICE_OOM);
+  EXPECT_EQ(end.message(), "3 GiB more than cpu:0 has");
+  EXPECT_EQ(end.exit_code(), 71);
+}
+
+TEST_F(AgentTest, AnExitCodeWithoutAWordIsReadByTheTable) {
+  StartWorker();
+  Assign({{"noop.fail", "exit 72"}});
+  EXPECT_EQ(controller_->AwaitState(v1::ATTEMPT_FAILED).reason(), v1::HOST_OOM);
+}
+
+TEST_F(AgentTest, ARankThatIsKilledIsACrashAndTheWorkerLivesOn) {
+  StartWorker();
+  Assign({{"noop.fail", "signal 9"}});
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_FAILED, 1);
+  EXPECT_EQ(end.reason(), v1::CRASH) << "no memory was short: the same plan again";
+  EXPECT_EQ(end.signal(), SIGKILL);
+  Assign({}, 2);
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED, 2);
+}
+
+TEST_F(AgentTest, AGentleStopHandsBackAtACheckpoint) {
+  StartWorker();
+  Assign({{"noop.steps", "1000000"}, {"noop.step_ms", "5"}});
+  AwaitStep(3);
+  StopAttempt(v1::PREEMPTED_BY_SCHEDULER, 30);
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_PREEMPTED);
+  EXPECT_EQ(end.reason(), v1::PREEMPTED_BY_SCHEDULER);
+  EXPECT_FALSE(end.has_result());
+  // Before the end: afterwards its epoch is over and nothing more counts.
+  const std::vector<v1::WorkerUp> received = controller_->received();
+  const auto at = [&](const auto& wanted) { return std::find_if(received.begin(), received.end(), wanted); };
+  const auto checkpoint = at([](const v1::WorkerUp& up) { return up.has_checkpoint(); });
+  const auto ended = at([](const v1::WorkerUp& up) { return up.attempt().state() == v1::ATTEMPT_PREEMPTED; });
+  ASSERT_LT(checkpoint, ended);
+  const v1::CheckpointManifest& manifest = checkpoint->checkpoint().manifest();
+  EXPECT_EQ(manifest.step(), Steps().back());
+  EXPECT_EQ(manifest.uri(), "studio:");
+  EXPECT_EQ(manifest.epoch(), Key(1).epoch());
+  EXPECT_TRUE(controller_->store().Has(manifest.shards(0).file().sha256()));
+}
+
+TEST_F(AgentTest, AStopThatIsNotHeardEndsInAKill) {
+  StartWorker();
+  Assign({{"noop.fail", "deaf"}});
+  controller_->AwaitState(v1::ATTEMPT_RUNNING);
+  StopAttempt(v1::CANCELLED_BY_USER, 0.2);
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_CANCELLED);
+  EXPECT_EQ(end.reason(), v1::CANCELLED_BY_USER);
+  EXPECT_THAT(end.message(), HasSubstr("did not stop within 200ms"));
+  EXPECT_EQ(end.signal(), SIGKILL);
+}
+
+TEST_F(AgentTest, AnEpochThatIsOverEndsWithoutAWord) {
+  StartWorker();
+  Assign({{"noop.fail", "deaf"}});
+  controller_->AwaitState(v1::ATTEMPT_RUNNING);
+  v1::WorkerDown down;
+  *down.mutable_epoch_over() = Key(1);
+  controller_->Send(std::move(down));
+  Assign({}, 2);
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED, 2);
+  for (const v1::WorkerUp& up : controller_->received()) {
+    if (up.has_attempt() && up.attempt().key().attempt() == 1) {
+      EXPECT_LE(up.attempt().state(), v1::ATTEMPT_RUNNING) << up.ShortDebugString();
+    }
+  }
+}
+
+TEST_F(AgentTest, RanksEndWhenTheirAgentIsKilledAndTheNextOneProvesIt) {
+  StartWorker();
+  Assign({{"noop.steps", "1000000"}, {"noop.step_ms", "5"}});
+  controller_->AwaitState(v1::ATTEMPT_RUNNING);
+  EXPECT_THAT(FileLock::TryAcquire(StateDir() + "/ranks.lock"), StatusIs(absl::StatusCode::kUnavailable, testing::_));
+  kill(worker_->pid(), SIGKILL);
+  EXPECT_EQ(AwaitWorkerEnd(), (ProcessEnd{0, SIGKILL}));
+  AwaitRanksDead();
+
+  StartWorker();
+  const v1::Hello hello =
+      controller_->Await([](const v1::WorkerUp& up) { return up.hello().incarnation() == 2; }).hello();
+  EXPECT_TRUE(hello.earlier_ranks_dead());
+  EXPECT_THAT(hello.attempts(), IsEmpty()) << "what died with the agent is not running";
+  Assign({}, 2);
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED, 2);
+}
+
+TEST_F(AgentTest, TrainsOnWhileTheControllerIsAwayAndThenTellsAll) {
+  StartWorker();
+  Assign({{"noop.steps", "200"}, {"noop.step_ms", "5"}});
+  AwaitStep(5);
+  controller_->Stop();
+  const size_t before = controller_->received().size();
+  controller_->Start();
+  const v1::Hello hello = controller_->Await([](const v1::WorkerUp& up) { return up.has_hello(); }, before).hello();
+  EXPECT_EQ(hello.incarnation(), 1);
+  ASSERT_EQ(hello.attempts_size(), 1);
+  EXPECT_EQ(hello.attempts(0).state(), v1::ATTEMPT_RUNNING);
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED);
+  std::vector<int64_t> steps = Steps();
+  std::sort(steps.begin(), steps.end());
+  steps.erase(std::unique(steps.begin(), steps.end()), steps.end());
+  EXPECT_EQ(steps.size(), 200) << "a point is missing";
+}
+
+TEST_F(AgentTest, AnEndThatNobodyAcknowledgedIsToldAgainByTheNextStart) {
+  StartWorker();
+  const v1::Assign assign = NewAssign({});
+  controller_->SetAcknowledging(false);
+  SendAssign(assign);
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED);
+  kill(worker_->pid(), SIGKILL);
+  AwaitWorkerEnd();
+  const size_t before = controller_->received().size();
+  controller_->SetAcknowledging(true);
+  StartWorker();
+  const v1::Hello hello = controller_->Await([](const v1::WorkerUp& up) { return up.has_hello(); }, before).hello();
+  ASSERT_EQ(hello.attempts_size(), 1);
+  EXPECT_EQ(hello.attempts(0).state(), v1::ATTEMPT_SUCCEEDED);
+  const v1::WorkerUp again =
+      controller_->Await([](const v1::WorkerUp& up) { return up.attempt().state() == v1::ATTEMPT_SUCCEEDED; }, before);
+  EXPECT_EQ(again.attempt().result().files_size(), 1);
+}
+
+TEST_F(AgentTest, ResumesFromTheRecordedCheckpoint) {
+  StartWorker();
+  Assign({{"noop.steps", "6"}, {"noop.checkpoint_every", "4"}, {"noop.fail", "crash"}, {"noop.fail_at", "6"}});
+  controller_->AwaitState(v1::ATTEMPT_FAILED, 1);
+  const v1::CheckpointWritten written = AwaitCheckpoint();
+  const size_t before = controller_->received().size();
+  v1::Assign again = NewAssign({{"noop.steps", "6"}}, 2);
+  *again.mutable_checkpoint() = written.manifest();
+  SendAssign(again);
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED, 2);
+  std::vector<int64_t> steps;
+  const std::vector<v1::WorkerUp> received = controller_->received();
+  for (size_t i = before; i < received.size(); ++i) {
+    for (const v1::Progress& point : received[i].progress().points()) steps.push_back(point.step());
+  }
+  EXPECT_THAT(steps, ElementsAre(5, 6));
+}
+
+TEST_F(AgentTest, AnotherWorkerResumesWithWhatTheControllerKept) {
+  StartWorker();
+  Assign({{"noop.steps", "6"}, {"noop.checkpoint_every", "4"}, {"noop.fail", "crash"}, {"noop.fail_at", "6"}});
+  controller_->AwaitState(v1::ATTEMPT_FAILED, 1);
+  const v1::CheckpointWritten written = AwaitCheckpoint();
+  kill(worker_->pid(), SIGKILL);
+  AwaitWorkerEnd();
+  AwaitRanksDead();
+  std::filesystem::remove_all(StateDir());
+  const size_t before = controller_->received().size();
+  StartWorker();
+  const v1::Hello hello = controller_->Await([](const v1::WorkerUp& up) { return up.has_hello(); }, before).hello();
+  v1::Assign again = NewAssign({{"noop.steps", "6"}}, 2);
+  again.mutable_ranks(0)->set_worker_id(hello.worker_id());
+  *again.mutable_checkpoint() = written.manifest();
+  SendAssign(again);
+  EXPECT_THAT(controller_->AwaitState(v1::ATTEMPT_SUCCEEDED, 2).result().files_size(), 1);
+}
+
+TEST_F(AgentTest, InputsArriveByHashAndTheJobNamesLocalFiles) {
+  ASSERT_OK(env_.WriteFile(root_ + "/rows.jsonl", "{}\n"));
+  ASSERT_OK_AND_ASSIGN(const v1::FileRef rows,
+                       controller_->store().Add(root_ + "/rows.jsonl", "rows.jsonl", ContentStore::Mode::kCopy));
+  StartWorker();
+  v1::Assign assign = NewAssign({{"noop.print_data", "1"}});
+  assign.mutable_job()->mutable_dataset()->set_train_dataframe("/home/client/rows.jsonl");
+  v1::Input& input = *assign.add_inputs();
+  input.set_field("dataset.train_dataframe");
+  input.mutable_artifact()->set_uri("studio:");
+  input.mutable_artifact()->set_single_file(true);
+  *input.mutable_artifact()->add_files() = rows;
+  SendAssign(assign);
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED);
+  const std::string printed = controller_->Await([](const v1::WorkerUp& up) { return up.has_log(); }).log().data();
+  EXPECT_THAT(printed, HasSubstr(StateDir() + "/inputs/"));
+  ASSERT_OK_AND_ASSIGN(const std::string read, env_.ReadFile(printed.substr(0, printed.size() - 1)));
+  EXPECT_EQ(read, "{}\n");
+}
+
+TEST_F(AgentTest, AFileOutsideTheSharedRootsIsBadInputThatNamesThem) {
+  ASSERT_OK(env_.MakeFolders(root_ + "/shared"));
+  ASSERT_OK(env_.WriteFile(root_ + "/secret.jsonl", "{}\n"));
+  StartWorker({"--shared-root", root_ + "/shared"});
+  v1::Assign assign = NewAssign({});
+  assign.mutable_job()->mutable_dataset()->set_train_dataframe("file:" + root_ + "/shared/../secret.jsonl");
+  SendAssign(assign);
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_FAILED);
+  EXPECT_EQ(end.reason(), v1::BAD_INPUT);
+  EXPECT_THAT(end.message(), HasSubstr("dataset.train_dataframe"));
+  EXPECT_THAT(end.message(), HasSubstr(root_ + "/shared"));
+}
+
+TEST_F(AgentTest, SigtermHandsBackAtACheckpointAndEndsWell) {
+  StartWorker();
+  Assign({{"noop.steps", "1000000"}, {"noop.step_ms", "5"}});
+  AwaitStep(2);
+  kill(worker_->pid(), SIGTERM);
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_PREEMPTED);
+  EXPECT_EQ(end.reason(), v1::WORKER_DRAINED);
+  EXPECT_EQ(AwaitCheckpoint().manifest().step(), Steps().back());
+  EXPECT_EQ(AwaitWorkerEnd(), (ProcessEnd{0, 0}));
+}
+
+TEST_F(AgentTest, ASecondWorkerOnOneStateFolderIsRefused) {
+  StartWorker();
+  controller_->Await([](const v1::WorkerUp& up) { return up.has_hello(); });
+  const std::unique_ptr<Process> first = std::move(worker_);
+  StartWorker();
+  EXPECT_EQ(AwaitWorkerEnd(), (ProcessEnd{1, 0}));
+}
+
+}  // namespace
+}  // namespace studio::worker

@@ -1,0 +1,93 @@
+#include "worker/agent/artifacts.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <spdlog/spdlog.h>
+
+#include <chrono>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "common/artifact/file_tree.h"
+#include "common/artifact/transfer_client.h"
+#include "common/status/macros.h"
+
+namespace studio::worker {
+namespace {
+
+bool MayPass(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsDeadlineExceeded(status) || absl::IsUnknown(status) ||
+         absl::IsAborted(status);
+}
+
+TransferClient ClientFor(const std::string& address, const std::atomic<bool>& cancelled) {
+  TransferClient::Options options;
+  options.stop = &cancelled;
+  return TransferClient(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()), options);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<StoreArtifacts>> StoreArtifacts::Open(const std::string& content_dir) {
+  ASSIGN_OR_RETURN(std::unique_ptr<ContentStore> store, ContentStore::Open(content_dir, {}));
+  return std::unique_ptr<StoreArtifacts>(new StoreArtifacts(std::move(store)));
+}
+
+void StoreArtifacts::SetAddress(const std::string& address) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  address_ = address;
+}
+
+absl::Status StoreArtifacts::WithController(const std::atomic<bool>& cancelled,
+                                            const std::function<absl::Status(const std::string& address)>& once) {
+  // Between whole rounds of the transfer client's own retries: a controller that is away for long.
+  constexpr auto kPause = std::chrono::milliseconds(500);
+  while (!cancelled) {
+    std::string address;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      address = address_;
+    }
+    const absl::Status status = address.empty() ? absl::UnavailableError("no controller yet") : once(address);
+    if (!MayPass(status)) return status;
+    spdlog::warn("transfer: {}; trying again", status.ToString());
+    std::this_thread::sleep_for(kPause);
+  }
+  return absl::CancelledError("the attempt is over");
+}
+
+absl::Status StoreArtifacts::Fetch(const v1::Artifact& artifact, const std::string& folder,
+                                   const std::atomic<bool>& cancelled) {
+  bool complete = true;
+  for (const v1::FileRef& file : artifact.files()) complete = complete && store_->Has(file.sha256());
+  if (!complete) {
+    RETURN_IF_ERROR(WithController(cancelled, [&](const std::string& address) {
+      return ClientFor(address, cancelled).DownloadToStore(artifact, *store_, {});
+    }));
+  }
+  return store_->PlaceInFolder(artifact, folder, ContentStore::Mode::kLink);
+}
+
+absl::StatusOr<v1::Artifact> StoreArtifacts::Publish(const std::string& folder, const std::atomic<bool>& cancelled) {
+  ASSIGN_OR_RETURN(v1::Artifact artifact, HashTree(folder, {}));
+  for (const v1::FileRef& file : artifact.files()) {
+    if (file.size_bytes() <= store_->max_blob_bytes()) continue;
+    artifact.set_uri(absl::StrCat("file:", folder));
+    return artifact;
+  }
+  for (const v1::FileRef& file : artifact.files()) {
+    RETURN_IF_ERROR(
+        store_->Add(absl::StrCat(folder, "/", file.path()), file.path(), ContentStore::Mode::kLink).status());
+  }
+  RETURN_IF_ERROR(WithController(cancelled, [&](const std::string& address) {
+    return ClientFor(address, cancelled).Upload(folder, artifact, {});
+  }));
+  artifact.set_uri("studio:");
+  return artifact;
+}
+
+void StoreArtifacts::Release(const v1::Artifact& artifact) {
+  for (const v1::FileRef& file : artifact.files()) (void)store_->Remove(file.sha256());
+}
+
+}  // namespace studio::worker

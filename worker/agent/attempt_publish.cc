@@ -1,0 +1,107 @@
+// The part of AttemptRun that hands checkpoints and results to the controller.
+#include <spdlog/spdlog.h>
+
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/macros.h"
+#include "worker/agent/attempt_run.h"
+
+namespace studio::worker {
+namespace {
+
+// What was published is what the trainer vouched for.
+absl::Status CheckShards(const v1::CheckpointManifest& manifest, const v1::Artifact& published) {
+  std::map<std::string, std::string> hashes;
+  for (const v1::FileRef& file : published.files()) hashes[file.path()] = file.sha256();
+  for (const v1::CheckpointShard& shard : manifest.shards()) {
+    const auto found = hashes.find(shard.file().path());
+    if (found == hashes.end()) return absl::DataLossError(absl::StrCat(shard.file().path(), " is not there"));
+    if (found->second != shard.file().sha256()) {
+      return absl::DataLossError(absl::StrCat(shard.file().path(), " has hash ", found->second, ", its manifest says ",
+                                              shard.file().sha256()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AttemptRun::OnCheckpoint(const Rank& rank, const v1::CheckpointManifest& manifest) {
+  // Each rank vouches for its own shards; the checkpoint is whole with the last of them.
+  auto& [parts, whole] = checkpoint_parts_[manifest.step()];
+  if (parts == 0) {
+    whole = manifest;
+  } else {
+    whole.mutable_shards()->MergeFrom(manifest.shards());
+  }
+  if (++parts < static_cast<int>(ranks_.size())) return;
+  v1::CheckpointManifest complete = std::move(whole);
+  checkpoint_parts_.erase(manifest.step());
+  PublishCheckpoint(std::move(complete));
+}
+
+void AttemptRun::PublishCheckpoint(v1::CheckpointManifest manifest) {
+  manifest.set_job_id(key().job_id());
+  manifest.set_epoch(key().epoch());
+  const std::string folder = absl::StrCat(OutDir(), "/checkpoints/step-", manifest.step());
+  // One that has not started yet is overtaken: only the newest is ever resumed from.
+  if (!publications_.empty() && publications_.back().step >= 0) publications_.pop_back();
+  publications_.push_back({manifest.step(), [self = shared_from_this(), manifest, folder] {
+                             absl::StatusOr<v1::Artifact> published =
+                                 self->machine_.artifacts.Publish(folder, *self->cancelled_);
+                             absl::Status status = published.status();
+                             if (status.ok()) status = CheckShards(manifest, *published);
+                             return [self, manifest, status, artifact = std::move(published)] {
+                               self->publishing_ = false;
+                               if (self->wordless_) return self->MaybeFinish();
+                               if (!status.ok()) {
+                                 v1::AttemptEvent event = self->NewEvent();
+                                 event.add_notes(absl::StrCat("the checkpoint of step ", manifest.step(),
+                                                              " could not be kept: ", status.message()));
+                                 self->listener_.OnAttemptEvent(std::move(event));
+                               } else {
+                                 v1::CheckpointWritten written;
+                                 *written.mutable_key() = self->key();
+                                 *written.mutable_manifest() = manifest;
+                                 written.mutable_manifest()->set_uri(artifact->uri());
+                                 if (artifact->uri() != "studio:") {
+                                   written.mutable_manifest()->set_worker_id(self->machine_.worker_id);
+                                 }
+                                 self->listener_.OnCheckpointWritten(std::move(written));
+                               }
+                               self->PumpPublications();
+                               self->MaybeFinish();
+                             };
+                           }});
+  PumpPublications();
+}
+
+void AttemptRun::PublishResult() {
+  publications_.push_back({-1, [self = shared_from_this()] {
+                             absl::StatusOr<v1::Artifact> published = self->machine_.artifacts.Publish(
+                                 absl::StrCat(self->OutDir(), "/result"), *self->cancelled_);
+                             return [self, published = std::move(published)] {
+                               self->publishing_ = false;
+                               if (published.ok()) {
+                                 self->result_ = *published;
+                               } else if (!self->wordless_) {
+                                 self->failed_ = Failed{v1::STORAGE, absl::StrCat("the result could not be kept: ",
+                                                                                  published.status().message())};
+                               }
+                               self->MaybeFinish();
+                             };
+                           }});
+  PumpPublications();
+}
+
+void AttemptRun::PumpPublications() {
+  if (publishing_ || publications_.empty()) return;
+  publishing_ = true;
+  auto work = std::move(publications_.front().work);
+  publications_.pop_front();
+  machine_.background.Run(std::move(work));
+}
+
+}  // namespace studio::worker

@@ -1,0 +1,67 @@
+// The worker's memory across its own death: attempts that it accepted and events that nobody acknowledged yet.
+// The format is in journal.proto.
+//
+//   ASSIGN_OR_RETURN(std::unique_ptr<Journal> journal, Journal::Open(env, state_dir + "/journal"));
+//   for (const auto& [id, event] : journal->recovered().events) session.Restore(id, event);
+//   RETURN_IF_ERROR(journal->Append(record));
+//   RETURN_IF_ERROR(journal->Sync());          // now act on it
+//
+// Errors: those of the Env. Bytes that are no record end the journal; dropped_bytes says how many there were.
+// Threading: belongs to one thread. The Env must outlive it.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <tuple>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/env/env.h"
+#include "proto/studio/v1/worker.pb.h"
+#include "worker/agent/journal.pb.h"
+
+namespace studio::worker {
+
+// Orders attempts by job, then by time.
+using AttemptId = std::tuple<std::string, int32_t, int64_t>;
+AttemptId IdOf(const v1::AttemptKey& key);
+
+// What the records add up to.
+struct JournalState {
+  // Accepted and not ended.
+  std::map<AttemptId, v1::Assign> attempts;
+  // Not acknowledged, by id.
+  std::map<int64_t, v1::WorkerUp> events;
+  // The largest id ever given.
+  int64_t last_event_id = 0;
+
+  void Apply(const JournalRecord& record);
+};
+
+// Replays as many whole records as there are; returns the bytes they take.
+size_t ReplayJournal(std::string_view bytes, JournalState& state);
+
+class Journal {
+ public:
+  static absl::StatusOr<std::unique_ptr<Journal>> Open(Env& env, const std::string& path);
+
+  const JournalState& recovered() const { return recovered_; }
+  int64_t dropped_bytes() const { return dropped_bytes_; }
+
+  absl::Status Append(const JournalRecord& record);
+  // What was appended is durable.
+  absl::Status Sync();
+
+ private:
+  Journal() = default;
+
+  JournalState recovered_;
+  int64_t dropped_bytes_ = 0;
+  bool unsynced_ = false;
+  std::unique_ptr<AppendFile> file_;
+};
+
+}  // namespace studio::worker

@@ -1,0 +1,181 @@
+// studio-worker: dials a controller and runs on this machine what it assigns.
+#include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <filesystem>
+#include <random>
+#include <thread>
+
+#include "absl/strings/str_cat.h"
+#include "common/env/file_lock.h"
+#include "common/env/posix_env.h"
+#include "common/env/posix_launcher.h"
+#include "common/status/macros.h"
+#include "worker/agent/agent.h"
+#include "worker/agent/identity.h"
+#include "worker/agent/inventory.h"
+
+namespace studio::worker {
+namespace {
+
+constexpr char kVersion[] = "0.1.0";
+constexpr int kProtocol = 1;
+
+struct Flags {
+  std::string controller = "127.0.0.1:7070";
+  std::string state_dir;
+  std::string trainer;
+  std::vector<std::string> shared_roots;
+  double drain_seconds = 60;
+};
+
+std::string DefaultStateDir() {
+  if (geteuid() == 0) return "/var/lib/studio/worker";
+  const char* home = getenv("HOME");
+  return absl::StrCat(home != nullptr ? home : ".", "/.local/state/studio/worker");
+}
+
+absl::StatusOr<std::vector<std::string>> CheckRoots(const std::vector<std::string>& roots) {
+  std::vector<std::string> absolute;
+  for (const std::string& root : roots) {
+    std::error_code error;
+    const std::filesystem::path path = std::filesystem::canonical(root, error);
+    if (error) return absl::InvalidArgumentError(absl::StrCat("--shared-root ", root, ": ", error.message()));
+    absolute.push_back(path.string());
+  }
+  return absolute;
+}
+
+std::vector<std::string> TrainerCandidates(const Flags& flags) {
+  if (!flags.trainer.empty()) return {std::filesystem::absolute(flags.trainer).string()};
+  std::error_code error;
+  const std::filesystem::path beside = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  return {beside / "studio-trainer-cuda", beside / "studio-trainer"};
+}
+
+// The lock that every rank inherits: getting it proves that those of earlier starts are dead. They end by themselves
+// when their agent is gone, within moments.
+absl::StatusOr<FileLock> AwaitEarlierRanks(const std::string& path) {
+  absl::StatusOr<FileLock> lock = FileLock::TryAcquire(path);
+  if (lock.ok() || !absl::IsUnavailable(lock.status())) return lock;
+  spdlog::warn("waiting for ranks of an earlier start to end ({})", lock.status().ToString());
+  return FileLock::Acquire(path);
+}
+
+std::string Hostname() {
+  char name[256] = {};
+  gethostname(name, sizeof name - 1);
+  return name;
+}
+
+absl::Status Run(Flags flags) {
+  PosixEnv env;
+  PosixLauncher launcher;
+  if (flags.state_dir.empty()) flags.state_dir = DefaultStateDir();
+  RETURN_IF_ERROR(env.MakeFolders(flags.state_dir));
+  flags.state_dir = std::filesystem::canonical(flags.state_dir).string();
+  ASSIGN_OR_RETURN(flags.shared_roots, CheckRoots(flags.shared_roots));
+
+  const absl::StatusOr<FileLock> agent_lock = FileLock::TryAcquire(absl::StrCat(flags.state_dir, "/agent.lock"));
+  if (absl::IsUnavailable(agent_lock.status())) {
+    return absl::FailedPreconditionError(absl::StrCat("another studio-worker runs with --state-dir ", flags.state_dir,
+                                                      ": stop it, or give this one a folder of its own"));
+  }
+  RETURN_IF_ERROR(agent_lock.status());
+  ASSIGN_OR_RETURN(const FileLock ranks_lock, AwaitEarlierRanks(absl::StrCat(flags.state_dir, "/ranks.lock")));
+
+  ASSIGN_OR_RETURN(const ProbedTrainer trainer, ProbeTrainer(launcher, TrainerCandidates(flags)));
+  std::random_device random;
+  ASSIGN_OR_RETURN(const Identity identity, StartIdentity(env, flags.state_dir, Hostname(), random()));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal,
+                   Journal::Open(env, absl::StrCat(flags.state_dir, "/journal")));
+  if (journal->dropped_bytes() > 0) {
+    spdlog::warn("the journal ended in {} bytes of a write that was cut short", journal->dropped_bytes());
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<StoreArtifacts> artifacts,
+                   StoreArtifacts::Open(absl::StrCat(flags.state_dir, "/content")));
+
+  Agent::Options options;
+  options.controller = flags.controller;
+  options.seed = random();
+  options.drain_grace = absl::Seconds(flags.drain_seconds);
+  v1::Hello& hello = options.hello;
+  hello.set_min_protocol(kProtocol);
+  hello.set_max_protocol(kProtocol);
+  hello.set_worker_id(identity.worker_id);
+  hello.set_incarnation(identity.incarnation);
+  hello.set_boot_id(identity.boot_id);
+  hello.set_version(kVersion);
+  *hello.mutable_inventory() = trainer.inventory;
+  hello.set_earlier_ranks_dead(true);
+  for (const std::string& root : flags.shared_roots) hello.add_shared_roots(root);
+
+  std::string dataprep;
+  if (trainer.inventory.needs_data()) {
+    dataprep = (std::filesystem::path(trainer.path).parent_path() / "studio-dataprep").string();
+    if (!env.Exists(dataprep)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(dataprep, " is not there: it prepares data for ", trainer.path));
+    }
+  }
+  spdlog::info("worker {} (start {}) with {}, state in {}", identity.worker_id, identity.incarnation, trainer.path,
+               flags.state_dir);
+
+  EventLoop loop;
+  Background background(loop);
+  Agent agent(options,
+              Machine{loop, background, env, launcher, *artifacts, identity.worker_id, flags.state_dir,
+                      flags.shared_roots, trainer.path, dataprep, ranks_lock.fd()},
+              *artifacts, *journal);
+  // Signals arrive on a thread of their own: a handler could not touch the loop.
+  std::thread signals([&loop, &agent] {
+    sigset_t wanted;
+    sigemptyset(&wanted);
+    for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&wanted, signal);
+    int signal = 0;
+    while (sigwait(&wanted, &signal) == 0 && signal != SIGUSR2) loop.Post([&agent] { agent.Drain(); });
+  });
+  agent.Start();
+  loop.Run();
+  pthread_kill(signals.native_handle(), SIGUSR2);
+  signals.join();
+  return agent.outcome();
+}
+
+}  // namespace
+}  // namespace studio::worker
+
+int main(int argc, char** argv) {
+  studio::worker::Flags flags;
+  CLI::App app("Runs jobs of a Studio controller on this machine.", "studio-worker");
+  app.add_option("--controller", flags.controller, "controller to dial, HOST:PORT")
+      ->envname("STUDIO_CONTROLLER")
+      ->capture_default_str();
+  app.add_option("--state-dir", flags.state_dir, "folder for this worker's state")->envname("STUDIO_WORKER_STATE_DIR");
+  app.add_option("--trainer", flags.trainer,
+                 "trainer to run (default: studio-trainer-cuda or studio-trainer beside this)");
+  app.add_option("--shared-root", flags.shared_roots, "folder that jobs may name files in by file: URIs (repeatable)");
+  app.add_option("--drain-seconds", flags.drain_seconds, "how long ranks may take to checkpoint on SIGTERM")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.set_version_flag("--version", std::string(studio::worker::kVersion));
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("studio-worker"));
+  // Before any thread: all of them must leave these signals to the one that waits for them.
+  sigset_t blocked;
+  sigemptyset(&blocked);
+  for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&blocked, signal);
+  pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  const absl::Status status = studio::worker::Run(flags);
+  if (status.ok()) return 0;
+  spdlog::error("{}", status.ToString());
+  return 1;
+}

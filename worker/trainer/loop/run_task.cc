@@ -1,0 +1,143 @@
+#include "worker/trainer/loop/run_task.h"
+
+#include <chrono>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/status/macros.h"
+#include "worker/data/prepare.h"
+#include "worker/trainer/checkpoint/checkpoint_folder.h"
+#include "worker/trainer/checkpoint/identity.h"
+#include "worker/trainer/data_feed/batch_dump.h"
+#include "worker/trainer/data_feed/row_store.h"
+#include "worker/trainer/eval/samples.h"
+#include "worker/trainer/loop/result.h"
+#include "worker/trainer/loop/setup.h"
+#include "worker/trainer/loop/train_loop.h"
+#include "worker/trainer/probe/device.h"
+
+namespace studio {
+namespace {
+
+absl::StatusOr<PreparedData> PrepareData(const v1::TrainerTask& task, RankLink& link) {
+  link.Send(StateEvent(v1::ATTEMPT_PREPARING));
+  ASSIGN_OR_RETURN(PreparedData data, Prepare(task.job(), task.data_dir(), [&](const PrepareProgress& progress) {
+                     v1::TrainerUp event;
+                     event.mutable_progress()->set_prepared_rows(progress.prepared_rows);
+                     event.mutable_progress()->set_total_rows(progress.total_rows);
+                     link.Send(std::move(event));
+                   }));
+  v1::TrainerUp event;
+  *event.mutable_data() = data.report;
+  link.Send(std::move(event));
+  return data;
+}
+
+absl::StatusOr<v1::TrainingState> IdentityOf(const v1::TrainerTask& task, const RunSetup& setup,
+                                             const PreparedData& data, Env& env) {
+  v1::TrainingState identity;
+  identity.set_total_steps(setup.feed.total_steps);
+  *identity.mutable_job() = SettingsThatDecide(task.job());
+  identity.set_data_key(data.key);
+  ASSIGN_OR_RETURN(*identity.mutable_model_key(), ModelKey(env, task.job().architecture().llm_backbone()));
+  *identity.mutable_plan() = setup.plan;
+  identity.set_libtorch_version(STUDIO_LIBTORCH_VERSION);
+  identity.set_device(setup.model->options().device.str());
+  identity.set_threads(setup.threads);
+  return identity;
+}
+
+// What a run looks like before its first step: the figures to compare with.
+absl::Status Begin(const v1::Job& job, TrainLoop& loop, SampleMaker& samples, RunSummary& summary) {
+  if (job.training().evaluate_before_training()) {
+    RETURN_IF_ERROR(loop.Evaluate());
+    if (!summary.evaluations.empty()) *loop.state().mutable_before() = summary.evaluations.back();
+  }
+  ASSIGN_OR_RETURN(const std::vector<v1::Sample> answers, samples.Make(0, [&] { return loop.StopAsked(); }));
+  loop.state().mutable_samples_before()->Add(answers.begin(), answers.end());
+  return absl::OkStatus();
+}
+
+absl::Status End(TrainLoop& loop, SampleMaker& samples, RunSummary& summary) {
+  RETURN_IF_ERROR(loop.Evaluate());
+  if (!summary.evaluations.empty() && summary.evaluations.back().step() == loop.step()) {
+    summary.after = summary.evaluations.back();
+  }
+  ASSIGN_OR_RETURN(const std::vector<v1::Sample> answers, samples.Make(loop.step(), [&] { return loop.StopAsked(); }));
+  summary.samples.insert(summary.samples.end(), answers.begin(), answers.end());
+  return absl::OkStatus();
+}
+
+// From the first step to the last. OK and summary.stopped where it was told to stop.
+absl::Status TrainToTheEnd(const v1::TrainerTask& task, TrainLoop& loop, SampleMaker& samples, RunSummary& summary) {
+  // A stop shows as Cancelled wherever it comes; the loop itself answers it with a checkpoint.
+  const auto stopped = [&](const absl::Status& status) { return absl::IsCancelled(status) && loop.StopAsked(); };
+  if (task.resume_dir().empty()) {
+    if (const absl::Status status = Begin(task.job(), loop, samples, summary); !status.ok() && !stopped(status)) {
+      return status;
+    }
+  }
+  if (loop.state().has_before()) summary.before = loop.state().before();
+  summary.samples.assign(loop.state().samples_before().begin(), loop.state().samples_before().end());
+
+  ASSIGN_OR_RETURN(const bool finished, loop.Run());
+  summary.stopped = !finished;
+  if (finished) {
+    if (const absl::Status status = End(loop, samples, summary); !status.ok()) {
+      if (!stopped(status)) return status;
+      summary.stopped = true;
+      if (!loop.discard()) RETURN_IF_ERROR(loop.SaveCheckpoint());
+    }
+  }
+  return loop.FinishCheckpoints();
+}
+
+}  // namespace
+
+absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, Env& env, const RunOptions& options) {
+  const auto start = std::chrono::steady_clock::now();
+  RunSummary summary;
+  RETURN_IF_ERROR(CheckResultForm(task.job()));
+  RETURN_IF_ERROR(env.MakeFolders(absl::StrCat(task.out_dir(), "/checkpoints")));
+  RETURN_IF_ERROR(RemoveUnfinished(env, absl::StrCat(task.out_dir(), "/checkpoints")));
+  ASSIGN_OR_RETURN(PreparedData data, PrepareData(task, link));
+
+  link.Send(StateEvent(v1::ATTEMPT_STARTING));
+  ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, data.report));
+  ASSIGN_OR_RETURN(const v1::TrainingState identity, IdentityOf(task, setup, data, env));
+  const RowStore train_rows(std::move(data.train)), validation_rows(std::move(data.validation));
+  for (const RowStore* rows : {&train_rows, &validation_rows}) {
+    RETURN_IF_ERROR(rows->CheckVocabulary(setup.model->architecture().vocab_size));
+  }
+  ASSIGN_OR_RETURN(SampleMaker samples, SampleMaker::Create(task.job(), data, *setup.model, link));
+  std::optional<BatchDump> dump;
+  if (!options.dump_batches.empty()) {
+    ASSIGN_OR_RETURN(dump, BatchDump::Create(options.dump_batches));
+  }
+  TrainLoop loop({task, setup, train_rows, validation_rows, link, env, identity, dump ? &*dump : nullptr}, summary);
+  if (!task.resume_dir().empty()) RETURN_IF_ERROR(loop.Resume(task.resume_dir()));
+
+  link.Send(StateEvent(v1::ATTEMPT_RUNNING));
+  RETURN_IF_ERROR(TrainToTheEnd(task, loop, samples, summary));
+
+  if (!summary.stopped) {
+    ASSIGN_OR_RETURN(summary.result, LeaveResult(task, *setup.model, env));
+  }
+  summary.steps = loop.step();
+  summary.total_steps = setup.feed.total_steps;
+  summary.tokens_seen = loop.state().tokens_seen();
+  summary.device = setup.model->options().device.str();
+  summary.peak_memory_bytes = PeakMemoryBytes(setup.model->options().device);
+  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  RETURN_IF_ERROR(env.WriteFile(absl::StrCat(task.out_dir(), "/summary.json"), SummaryJson(summary)));
+
+  v1::TrainerUp event;
+  event.mutable_finished()->set_stopped(summary.stopped);
+  *event.mutable_finished()->mutable_result() = summary.result;
+  link.Send(std::move(event));
+  return summary;
+}
+
+}  // namespace studio

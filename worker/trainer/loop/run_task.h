@@ -1,0 +1,26 @@
+// One rank's whole life: prepare data, load, train, evaluate, export.
+//
+//   ASSIGN_OR_RETURN(RunSummary summary, RunTask(task, link, env, {}));
+//
+// States, progress, evaluations, samples, checkpoints and the end go to the link as they happen; a failure is returned,
+// and the caller's to send. Leaves <out_dir>/result, <out_dir>/checkpoints and <out_dir>/summary.json.
+#pragma once
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/env/env.h"
+#include "proto/studio/v1/trainer.pb.h"
+#include "worker/trainer/agent_link/rank_link.h"
+#include "worker/trainer/loop/summary.h"
+
+namespace studio {
+
+struct RunOptions {
+  // Write every batch that is trained to this file. Empty: no.
+  std::string dump_batches;
+};
+
+absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, Env& env, const RunOptions& options);
+
+}  // namespace studio

@@ -1,0 +1,107 @@
+#include "worker/trainer/loop/setup.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "common/status/macros.h"
+#include "worker/trainer/model/torch_status.h"
+#include "worker/trainer/probe/device.h"
+#include "worker/trainer/probe/host.h"
+
+namespace studio {
+namespace {
+
+Attention AttentionOf(v1::Training::Attention asked) {
+  switch (asked) {
+    case v1::Training::EAGER:
+      return Attention::kEager;
+    case v1::Training::SDPA:
+      return Attention::kSdpa;
+    case v1::Training::FLASH_ATTENTION_2:
+      return Attention::kFlash;
+    default:
+      return Attention::kAuto;
+  }
+}
+
+absl::StatusOr<ModelOptions> OptionsOf(const v1::Job& job, const v1::BatchPlan& plan, int local_rank) {
+  const v1::Training& training = job.training();
+  if (training.optimizer() != v1::Training::ADAMW) {
+    return absl::UnimplementedError("training.optimizer: ADAMW8BIT is not there yet; use ADAMW");
+  }
+  ModelOptions options;
+  ASSIGN_OR_RETURN(options.device, ChooseDevice(job.resources().backend(), local_rank));
+  ASSIGN_OR_RETURN(options.compute_dtype, ComputeType(job.environment().mixed_precision_dtype(), options.device));
+  options.base_dtype = options.compute_dtype;
+  if (job.architecture().backbone_dtype() != v1::Architecture::DTYPE_AUTO) {
+    ASSIGN_OR_RETURN(options.base_dtype, ComputeType(job.architecture().backbone_dtype(), options.device));
+  }
+  if (training.lora()) {
+    LoraConfig& lora = options.lora.emplace();
+    lora.r = training.lora_r();
+    lora.alpha = training.lora_alpha();
+    lora.dropout = training.lora_dropout();
+    lora.rslora = training.use_rslora();
+    lora.target_modules = {training.lora_target_modules().begin(), training.lora_target_modules().end()};
+  }
+  options.adapter_dir = job.architecture().pretrained_adapter();
+  options.pretrained = job.architecture().pretrained();
+  options.seed = job.environment().seed();
+  options.gradient_checkpointing = plan.recompute();
+  options.attention = AttentionOf(training.attention_implementation());
+  options.neftune_alpha = job.augmentation().neftune_noise_alpha();
+  return options;
+}
+
+std::unique_ptr<AdamW> MakeOptimizer(CausalLm& model, const v1::Training& training) {
+  std::vector<AdamW::Parameter> parameters;
+  for (const NamedParameter& p : model.TrainableParameters()) parameters.push_back({p.name, p.tensor, p.decay});
+  return std::make_unique<AdamW>(
+      std::move(parameters),
+      AdamW::Options{training.adam_beta1(), training.adam_beta2(), training.adam_epsilon(), training.weight_decay()});
+}
+
+}  // namespace
+
+v1::BatchPlan PlanOf(const v1::TrainerTask& task) {
+  if (task.plan().micro() > 0) return task.plan();
+  const v1::Training& training = task.job().training();
+  v1::BatchPlan plan;
+  plan.set_micro(training.batch_size());
+  plan.set_accumulation(training.grad_accumulation());
+  plan.set_global(training.batch_size() * training.grad_accumulation() * std::max(1, task.world_size()));
+  plan.set_recompute(task.job().architecture().gradient_checkpointing());
+  plan.set_cause("submitted");
+  return plan;
+}
+
+absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data) {
+  const v1::Job& job = task.job();
+  if (task.world_size() > 1) {
+    return absl::UnimplementedError(absl::StrCat("world_size ", task.world_size(), ": this trainer runs one rank"));
+  }
+  RunSetup setup;
+  setup.plan = PlanOf(task);
+  ASSIGN_OR_RETURN(setup.feed,
+                   MakeFeedPlan(job.training(), job.environment().seed(), data.train_rows(), setup.plan.micro(),
+                                setup.plan.accumulation(), task.rank().rank(), std::max(1, task.world_size())));
+  setup.schedule = MakeSchedule(job.training(), setup.feed.total_steps);
+
+  setup.threads = job.environment().number_of_workers() > 0 ? job.environment().number_of_workers() : HostCores();
+  at::set_num_threads(setup.threads);
+
+  ASSIGN_OR_RETURN(const ModelOptions options, OptionsOf(job, setup.plan, task.rank().local_rank()));
+  ASSIGN_OR_RETURN(setup.model, CausalLm::Load(job.architecture().llm_backbone(), options));
+  if (data.max_length() > setup.model->architecture().max_positions) {
+    return absl::InvalidArgumentError(absl::StrCat("tokenizer.max_length: ", data.max_length(),
+                                                   " is above the model's context of ",
+                                                   setup.model->architecture().max_positions, " tokens"));
+  }
+  ASSIGN_OR_RETURN(setup.optimizer, CatchTorch([&] { return MakeOptimizer(*setup.model, job.training()); }));
+  return setup;
+}
+
+}  // namespace studio

@@ -1,0 +1,95 @@
+// The loop of one rank: steps, evaluations, checkpoints and orders, from one step to another.
+//
+//   TrainLoop loop({task, setup, train_rows, validation_rows, link, env, …});
+//   RETURN_IF_ERROR(loop.Resume(folder));                      // or from the beginning
+//   ASSIGN_OR_RETURN(bool finished, loop.Run());               // false: it was told to stop, and has checkpointed
+//
+// Belongs to one thread; checkpoints are written by another of its own. What it borrows outlives it.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/env/env.h"
+#include "worker/trainer/agent_link/rank_link.h"
+#include "worker/trainer/checkpoint/cadence.h"
+#include "worker/trainer/checkpoint/checkpoint_writer.h"
+#include "worker/trainer/data_feed/batch_dump.h"
+#include "worker/trainer/data_feed/row_store.h"
+#include "worker/trainer/loop/progress_meter.h"
+#include "worker/trainer/loop/setup.h"
+#include "worker/trainer/loop/summary.h"
+
+namespace studio {
+
+class TrainLoop {
+ public:
+  struct Parts {
+    const v1::TrainerTask& task;
+    RunSetup& setup;
+    const RowStore& train_rows;
+    const RowStore& validation_rows;
+    RankLink& link;
+    Env& env;
+    // Names what checkpoints belong to; see checkpoint/identity.h.
+    v1::TrainingState identity;
+    BatchDump* dump = nullptr;
+  };
+
+  TrainLoop(Parts parts, RunSummary& summary);
+
+  // Takes over a checkpoint's tensors and counters.
+  absl::Status Resume(const std::string& folder);
+  // Steps done so far.
+  int64_t step() const { return state_.step(); }
+  v1::TrainingState& state() { return state_; }
+
+  // Held-out loss now; nothing where no rows are held out. Cancelled where it was told to stop.
+  absl::Status Evaluate();
+
+  // Trains to the end. False where it was told to stop: the checkpoint, if it was wanted, is durable then.
+  absl::StatusOr<bool> Run();
+
+  // Reads orders; true once one says to stop. Deletes checkpoints that recorded ones replace.
+  bool StopAsked();
+  // With a stop: no checkpoint is wanted.
+  bool discard() const { return discard_; }
+  // Starts writing a checkpoint of the steps done.
+  absl::Status SaveCheckpoint();
+  // The last checkpoint is durable, and older ones are gone where it is recorded already.
+  absl::Status FinishCheckpoints();
+
+ private:
+  struct StepResult {
+    double loss = 0;
+    double grad_norm = 0;
+    double learning_rate = 0;
+    int64_t tokens = 0;
+  };
+
+  absl::StatusOr<StepResult> Step(int64_t step);
+  absl::StatusOr<StepResult> ComputeStep(int64_t step);
+  void Report(const StepResult& result);
+  bool EvaluationDue() const;
+  std::span<const uint32_t> OrderOf(int64_t step);
+
+  Parts parts_;
+  RunSummary& summary_;
+  v1::TrainingState state_;
+  ProgressMeter meter_;
+  CheckpointCadence cadence_;
+  CheckpointWriter writer_;
+  std::atomic<double> write_seconds_ = 0;
+  // The rows' order of one epoch.
+  int64_t ordered_epoch_ = -1;
+  std::vector<uint32_t> order_;
+  bool stop_ = false;
+  bool discard_ = false;
+  bool checkpoint_asked_ = false;
+};
+
+}  // namespace studio

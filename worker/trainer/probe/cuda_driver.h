@@ -1,0 +1,23 @@
+// Names and versions of NVIDIA's devices, asked of the driver's own library, which is there wherever a card works:
+// LibTorch's portable interface has memory and counts but no names. Needs no CUDA headers and never nvidia-smi.
+#pragma once
+
+#include <optional>
+#include <string>
+
+namespace studio {
+
+struct CudaDeviceInfo {
+  std::string name;
+  // "9.0".
+  std::string compute_capability;
+  // Newest CUDA version that the driver runs ("13.0").
+  std::string driver;
+  // Memory is shared with the CPU.
+  bool integrated = false;
+};
+
+// Empty where there is no driver or no such device.
+std::optional<CudaDeviceInfo> ReadCudaDevice(int index);
+
+}  // namespace studio

@@ -1,0 +1,53 @@
+#include <ATen/ops/zeros.h>
+
+#include "common/status/testing.h"
+#include "worker/trainer/probe/device.h"
+#include "worker/trainer/probe/host.h"
+#include "worker/trainer/probe/inventory.h"
+
+namespace studio {
+namespace {
+
+using testing::HasSubstr;
+using testing::SizeIs;
+
+TEST(Inventory, DescribesThisMachineAsACpuInTheCpuFlavour) {
+  const v1::Inventory inventory = TakeInventory();
+  EXPECT_EQ(inventory.backend(), v1::CPU);
+  ASSERT_THAT(inventory.devices(), SizeIs(1));
+  EXPECT_EQ(inventory.devices(0).id(), "cpu:0");
+  EXPECT_EQ(inventory.devices(0).total_memory_bytes(), inventory.host_memory_bytes());
+  EXPECT_LE(inventory.devices(0).allocatable_memory_bytes(), inventory.host_memory_bytes());
+  EXPECT_GT(inventory.devices(0).used_memory_bytes(), 0);
+  EXPECT_GE(inventory.cpu_cores(), 1);
+  EXPECT_FALSE(inventory.hostname().empty());
+  EXPECT_FALSE(inventory.libtorch_version().empty());
+  EXPECT_TRUE(inventory.needs_data());
+#if defined(__aarch64__)
+  EXPECT_EQ(inventory.arch(), v1::ARM64);
+#else
+  EXPECT_EQ(inventory.arch(), v1::X86_64);
+#endif
+}
+
+TEST(ChooseDevice, NeverFallsBackSilently) {
+  ASSERT_OK_AND_ASSIGN(const at::Device device, ChooseDevice(v1::BACKEND_AUTO, 0));
+  EXPECT_TRUE(device.is_cpu());
+  EXPECT_THAT(ChooseDevice(v1::CUDA, 0), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("CUDA was asked for")));
+}
+
+TEST(ComputeType, RefusesFloat16OnCpu) {
+  EXPECT_THAT(ComputeType(v1::Architecture::FLOAT16, at::kCPU),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("FLOAT16")));
+  ASSERT_OK_AND_ASSIGN(const at::ScalarType type, ComputeType(v1::Architecture::DTYPE_AUTO, at::kCPU));
+  EXPECT_EQ(type, CpuHasNativeBf16() ? at::kBFloat16 : at::kFloat);
+}
+
+TEST(PeakMemory, RisesWithWhatIsAllocated) {
+  const int64_t before = PeakMemoryBytes(at::kCPU);
+  { const at::Tensor large = at::zeros({256 << 20}, at::kByte).fill_(1); }
+  EXPECT_GE(PeakMemoryBytes(at::kCPU), before + (200 << 20));
+}
+
+}  // namespace
+}  // namespace studio

@@ -15,7 +15,7 @@ TrainerRun::TrainerRun(std::vector<std::string> arguments, bool channel) {
   LaunchSpec spec;
   spec.argv = {"worker/trainer/studio-trainer"};
   spec.argv.insert(spec.argv.end(), arguments.begin(), arguments.end());
-  spec.environment = EnvironmentWith({absl::StrCat("STUDIO_AGENT_FD=", kChannelFd)});
+  spec.environment = EnvironmentWith({channel ? absl::StrCat("STUDIO_AGENT_FD=", kChannelFd) : "STUDIO_AGENT_FD="});
   spec.output = LaunchSpec::Output::kPipeBoth;
   spec.channel = channel;
   PosixLauncher launcher;

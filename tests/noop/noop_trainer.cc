@@ -11,12 +11,13 @@
 //   noop.fail_attempts     only attempts up to this number fail (default: all)
 //   noop.fail              "REASON: message" (BAD_INPUT, DEVICE_OOM, HOST_OOM, CRASH, DIVERGED) says so and ends with
 //   its
-//                          exit code; "crash" aborts; "exit N" ends without a word; "hang" stops stepping;
-//                          "deaf" stops stepping and ignores orders
+//                          exit code; "crash" aborts; "exit N" ends without a word; "signal N" kills itself; "hang"
+//                          stops stepping; "deaf" stops stepping and ignores orders
 //
 // The loss of step s is 4 / (1 + s), so that a resumed run can be checked to go on where it was.
 #include <google/protobuf/text_format.h>
 #include <openssl/sha.h>
+#include <signal.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -236,6 +237,10 @@ class NoopTrainer {
     if (task_.attempt() > Number("noop.fail_attempts", task_.attempt())) return std::nullopt;
     if (fail == "crash") std::abort();
     if (absl::StartsWith(fail, "exit ")) return static_cast<int>(std::strtol(fail.c_str() + 5, nullptr, 10));
+    if (absl::StartsWith(fail, "signal ")) {
+      kill(getpid(), static_cast<int>(std::strtol(fail.c_str() + 7, nullptr, 10)));
+      std::this_thread::sleep_for(std::chrono::hours(1));
+    }
     if (fail == "hang" || fail == "deaf") {
       while (fail == "deaf" || !orders_.stop()) orders_.Wait(std::chrono::hours(1));
       return std::nullopt;

@@ -184,8 +184,10 @@ TEST_F(AgentTest, AnExitCodeWithoutAWordIsReadByTheTable) {
 
 TEST_F(AgentTest, ARankThatIsKilledIsACrashAndTheWorkerLivesOn) {
   StartWorker();
-  Assign({{"noop.fail", "exit 9"}});
-  controller_->AwaitState(v1::ATTEMPT_FAILED, 1);
+  Assign({{"noop.fail", "signal 9"}});
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_FAILED, 1);
+  EXPECT_EQ(end.reason(), v1::CRASH) << "no memory was short: the same plan again";
+  EXPECT_EQ(end.signal(), SIGKILL);
   Assign({}, 2);
   controller_->AwaitState(v1::ATTEMPT_SUCCEEDED, 2);
 }

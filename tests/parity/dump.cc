@@ -8,6 +8,7 @@
 //        [--checkpointing]          recompute layers in the backward pass
 //        [--chunk ROWS]             rows of logits at once (512)
 //        [--threads N]
+//        [--repeat N]               run loss and gradients N times more and print wall and CPU milliseconds of each
 //        [--export-adapter DIR] [--export-model DIR]   afterwards; the model export has the adapter merged
 //
 // The batch: `tokens`, `positions`, `labels` [T] and `cu_seqlens` [n + 1], all int64, as batch.h describes them (labels
@@ -23,7 +24,9 @@
 #include <ATen/ops/scalar_tensor.h>
 
 #include <CLI/CLI.hpp>
+#include <chrono>
 #include <cstring>
+#include <ctime>
 #include <iostream>
 
 #include "absl/status/status.h"
@@ -47,6 +50,7 @@ struct Flags {
   bool full = false;
   int64_t chunk = 512;
   int threads = 0;
+  int repeat = 0;
 };
 
 absl::StatusOr<Batch> ReadBatch(const std::string& path) {
@@ -121,6 +125,14 @@ absl::Status Run(const Flags& flags) {
       }
     }));
     RETURN_IF_ERROR(Write(flags.out, tensors));
+    for (int i = 0; i < flags.repeat; ++i) {
+      const auto begin = std::chrono::steady_clock::now();
+      const std::clock_t cpu = std::clock();
+      RETURN_IF_ERROR(CatchTorch([&] { model->AccumulateGradients(batch, 1); }));
+      const std::chrono::duration<double, std::milli> wall = std::chrono::steady_clock::now() - begin;
+      std::cout << "step " << wall.count() << " ms wall, " << 1e3 * (std::clock() - cpu) / CLOCKS_PER_SEC
+                << " ms cpu\n";
+    }
   }
   if (!flags.export_adapter.empty()) RETURN_IF_ERROR(ExportAdapter(*model, flags.export_adapter, flags.model));
   if (!flags.export_model.empty()) RETURN_IF_ERROR(ExportModel(*model, flags.export_model));
@@ -143,6 +155,7 @@ int main(int argc, char** argv) {
   app.add_flag("--full", flags.full);
   app.add_option("--chunk", flags.chunk);
   app.add_option("--threads", flags.threads);
+  app.add_option("--repeat", flags.repeat);
   app.add_option("--export-adapter", flags.export_adapter);
   app.add_option("--export-model", flags.export_model);
   CLI11_PARSE(app, argc, argv);

@@ -6,6 +6,8 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <optional>
+
 #include "absl/strings/str_cat.h"
 
 namespace studio {
@@ -19,18 +21,20 @@ struct CheckpointFunction : torch::autograd::Function<CheckpointFunction> {
     DecoderLayer* layer = nullptr;
     PassPtr pass;
     double eps = 0;
+    bool has_delta = false;
   };
 
   // `anchor` requires a gradient, so that the backward pass comes here even where the layer's input is a constant.
-  static variable_list forward(AutogradContext* ctx, const at::Tensor& residual, const at::Tensor& delta,
+  static variable_list forward(AutogradContext* ctx, const at::Tensor& residual, const std::optional<at::Tensor>& delta,
                                const at::Tensor& anchor, DecoderLayer* layer, const PassPtr& pass, double eps) {
-    const at::Tensor x = delta.defined() ? at::add(residual, delta) : residual;
+    const at::Tensor x = delta ? at::add(residual, *delta) : residual;
     const Stream out = layer->Forward({x, at::Tensor()}, pass, eps);
     ctx->save_for_backward({x});
     auto holder = c10::make_intrusive<Holder>();
     holder->layer = layer;
     holder->pass = pass;
     holder->eps = eps;
+    holder->has_delta = delta.has_value();
     ctx->saved_data["layer"] = at::IValue::make_capsule(holder);
     return {out.residual, out.delta};
   }
@@ -46,7 +50,8 @@ struct CheckpointFunction : torch::autograd::Function<CheckpointFunction> {
     }
     // Gradients of the layer's weights are added to their grad() here.
     torch::autograd::backward({out.residual, out.delta}, {grads[0], grads[1]});
-    return {x.grad(), x.grad(), at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor()};
+    return {x.grad(),    holder.has_delta ? x.grad() : at::Tensor(), at::Tensor(), at::Tensor(), at::Tensor(),
+            at::Tensor()};
   }
 };
 
@@ -88,7 +93,8 @@ Stream DecoderLayer::Forward(const Stream& in, const PassPtr& pass, double eps) 
 
 Stream CheckpointedForward(DecoderLayer& layer, const Stream& in, const PassPtr& pass, double eps) {
   static thread_local const at::Tensor anchor = at::empty({0}).requires_grad_(true);
-  const variable_list out = CheckpointFunction::apply(in.residual, in.delta, anchor, &layer, pass, eps);
+  const variable_list out = CheckpointFunction::apply(
+      in.residual, in.delta.defined() ? std::optional(in.delta) : std::nullopt, anchor, &layer, pass, eps);
   return {out[0], out[1]};
 }
 

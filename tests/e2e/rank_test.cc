@@ -36,6 +36,7 @@ class RankTest : public testing::Test {
     job.mutable_architecture()->set_llm_backbone(folder_ + "/model");
     job.mutable_architecture()->set_pretrained(false);
     job.mutable_training()->set_max_steps(40);
+    job.mutable_training()->set_eval_steps(1000000);
     job.mutable_training()->set_save_steps(1000);
     job.mutable_prediction()->set_max_length_inference(4);
     job.mutable_environment()->set_number_of_workers(1);
@@ -55,6 +56,10 @@ class RankTest : public testing::Test {
     run_ = std::make_unique<TrainerRun>(std::vector<std::string>{"--task", folder_ + "/task.pb.txt"}, true);
     decoder_ = FrameDecoder();
   }
+
+  // Longer than any test: it ends by an order, however slow or fast the machine is.
+  static constexpr int kManySteps = 1000000;
+  void RunForLong() { task_.mutable_job()->mutable_training()->set_max_steps(kManySteps); }
 
   // The next event; empty at the end of the stream.
   std::optional<v1::TrainerUp> Next() {
@@ -133,6 +138,7 @@ TEST_F(RankTest, TellsItsAgentTheWholeStory) {
 }
 
 TEST_F(RankTest, CheckpointsWhenToldAndGoesOnFromThere) {
+  RunForLong();
   Start();
   ASSERT_TRUE(WaitForStep(3));
   v1::TrainerDown order;
@@ -155,11 +161,13 @@ TEST_F(RankTest, CheckpointsWhenToldAndGoesOnFromThere) {
   const auto first = NextThat([](const v1::TrainerUp& e) { return e.has_progress() && e.progress().step() > 0; });
   ASSERT_TRUE(first) << run_->output();
   EXPECT_EQ(first->progress().step(), written->checkpoint().step() + 1);
+  Order(order);
   Rest();
   EXPECT_EQ(run_->Wait(), 0) << run_->output();
 }
 
 TEST_F(RankTest, StopsWithACheckpointThatIsAnnouncedBeforeTheEnd) {
+  RunForLong();
   Start();
   ASSERT_TRUE(WaitForStep(2));
   v1::TrainerDown order;
@@ -173,7 +181,7 @@ TEST_F(RankTest, StopsWithACheckpointThatIsAnnouncedBeforeTheEnd) {
   }
   EXPECT_EQ(run_->Wait(), 0) << run_->output();
   EXPECT_GT(checkpoint, 1);
-  EXPECT_LT(checkpoint, 40);
+  EXPECT_LT(checkpoint, kManySteps);
   EXPECT_TRUE(last.finished().stopped());
   EXPECT_TRUE(std::filesystem::exists(absl::StrCat(folder_, "/out/checkpoints/step-", checkpoint, "/manifest.pb.txt")));
 }
@@ -197,6 +205,7 @@ TEST_F(RankTest, KeepsCheckpointsUntilANewerOneIsRecorded) {
 }
 
 TEST_F(RankTest, EndsAtOnceWhenItsEpochIsOver) {
+  RunForLong();
   Start();
   ASSERT_TRUE(WaitForStep(1));
   v1::TrainerDown order;
@@ -208,7 +217,7 @@ TEST_F(RankTest, EndsAtOnceWhenItsEpochIsOver) {
 }
 
 TEST_F(RankTest, EndsByItselfWhenItsAgentIsGone) {
-  task_.mutable_job()->mutable_training()->set_max_steps(100000);
+  RunForLong();
   Start();
   ASSERT_TRUE(WaitForStep(1));
   shutdown(run_->channel(), SHUT_RDWR);

@@ -147,22 +147,26 @@ absl::StatusOr<v1::CheckpointManifest> WriteCheckpoint(Env& env, const std::stri
   return manifest;
 }
 
-absl::StatusOr<v1::CheckpointManifest> ReadManifest(Env& env, const std::string& folder) {
-  const std::string path = absl::StrCat(folder, "/", kManifestFile);
-  ASSIGN_OR_RETURN(const std::string text, env.ReadFile(path));
+absl::StatusOr<v1::CheckpointManifest> ParseManifest(const std::string& text, const std::string& name) {
   v1::CheckpointManifest manifest;
-  RETURN_IF_ERROR(FromText(text, path, manifest));
+  RETURN_IF_ERROR(FromText(text, name, manifest));
   if (manifest.format_version() != kCheckpointFormatVersion) {
-    return absl::FailedPreconditionError(absl::StrCat(path, " has format version ", manifest.format_version(),
+    return absl::FailedPreconditionError(absl::StrCat(name, " has format version ", manifest.format_version(),
                                                       ", this trainer reads ", kCheckpointFormatVersion));
   }
   for (const v1::CheckpointShard& shard : manifest.shards()) {
-    const std::string& name = shard.file().path();
-    if (name.empty() || name[0] == '/' || name.find("..") != name.npos) {
-      return absl::DataLossError(absl::StrCat(path, " names the file \"", name, "\", which is not inside its folder"));
+    const std::string& path = shard.file().path();
+    if (path.empty() || path.find('/') != path.npos || path.find('\0') != path.npos || path[0] == '.') {
+      return absl::DataLossError(absl::StrCat(name, " names the file \"", path, "\", which is not one in its folder"));
     }
   }
   return manifest;
+}
+
+absl::StatusOr<v1::CheckpointManifest> ReadManifest(Env& env, const std::string& folder) {
+  const std::string path = absl::StrCat(folder, "/", kManifestFile);
+  ASSIGN_OR_RETURN(const std::string text, env.ReadFile(path));
+  return ParseManifest(text, path);
 }
 
 absl::StatusOr<v1::TrainingState> ReadCheckpoint(Env& env, const std::string& folder, int rank,

@@ -44,6 +44,9 @@ absl::StatusOr<v1::CheckpointManifest> WriteCheckpoint(Env& env, const std::stri
 absl::StatusOr<v1::TrainingState> ReadCheckpoint(Env& env, const std::string& folder, int rank,
                                                  const v1::TrainingState& run, const TensorsByName& tensors);
 
+// Checks everything but the files. `name` is for messages.
+absl::StatusOr<v1::CheckpointManifest> ParseManifest(const std::string& text, const std::string& name);
+
 // The manifest alone.
 absl::StatusOr<v1::CheckpointManifest> ReadManifest(Env& env, const std::string& folder);
 

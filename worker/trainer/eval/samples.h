@@ -26,11 +26,13 @@ class SampleMaker {
   static absl::StatusOr<SampleMaker> Create(const v1::Job& job, const PreparedData& data, CausalLm& model,
                                             RankLink& link);
 
-  // None where the job wants none. Cancelled once `stopped` says so (asked between prompts).
+  // None where the job wants none. Cancelled once `stopped` says so (asked before each token).
   absl::StatusOr<std::vector<v1::Sample>> Make(int64_t step, const std::function<bool()>& stopped);
 
  private:
   SampleMaker(const v1::Job& job, CausalLm& model, RankLink& link) : job_(job), model_(model), link_(link) {}
+
+  absl::StatusOr<std::string> Answer(const SamplePrompt& prompt, uint64_t stream, const std::function<bool()>& stopped);
 
   const v1::Job& job_;
   CausalLm& model_;

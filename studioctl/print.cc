@@ -72,8 +72,12 @@ std::string Describe(const v1::JobRecord& record, absl::Time now) {
   add("Step", StepText(record));
   if (record.progress().step() > 0) {
     add("Loss", absl::StrFormat("%.4f", record.progress().loss()));
-    add("Speed", absl::StrCat(HumanCount(record.progress().tokens_per_second()), " tokens/s"));
-    add("Peak memory", HumanBytes(record.progress().peak_memory_bytes()));
+    if (record.progress().tokens_per_second() > 0) {
+      add("Speed", absl::StrCat(HumanCount(record.progress().tokens_per_second()), " tokens/s"));
+    }
+    if (record.progress().peak_memory_bytes() > 0) {
+      add("Peak memory", HumanBytes(static_cast<double>(record.progress().peak_memory_bytes())));
+    }
   }
   for (const v1::Evaluation& evaluation : record.evaluations()) {
     add("Held-out", absl::StrFormat("loss %.4f at step %d", evaluation.loss(), evaluation.step()));

@@ -46,7 +46,8 @@ std::string HumanBytes(double bytes) {
 
 std::string HumanCount(double count) {
   std::string digits = absl::StrFormat("%.0f", count);
-  for (int at = static_cast<int>(digits.size()) - 3; at > (digits[0] == '-' ? 1 : 0); at -= 3) digits.insert(at, 1, ',');
+  for (int at = static_cast<int>(digits.size()) - 3; at > (digits[0] == '-' ? 1 : 0); at -= 3)
+    digits.insert(at, 1, ',');
   return digits;
 }
 

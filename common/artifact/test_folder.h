@@ -23,7 +23,7 @@ class TestFolder {
     for (char& c : name) {
       if (c == '/') c = '_';
     }
-    path_ = testing::TempDir() + "/" + name;
+    path_ = (std::filesystem::path(testing::TempDir()) / name).string();
     std::filesystem::remove_all(path_);
     std::filesystem::create_directories(path_);
   }

@@ -6,9 +6,11 @@
 //   noop.step_ms           milliseconds a step takes (default 0)
 //   noop.checkpoint_every  steps between checkpoints (default 0: none but on stop)
 //   noop.print             a line to print
-//   noop.print_data        print the local path of dataset.train_dataframe
+//   noop.print_steps       print a line for each step
+//   noop.print_data        print the local path of dataset.train_dataframe and its first line
 //   noop.fail_at           the step at which noop.fail happens (default 1)
 //   noop.fail_attempts     only attempts up to this number fail (default: all)
+//   noop.fail_fresh        only an attempt that starts from the beginning fails
 //   noop.fail              "REASON: message" (BAD_INPUT, DEVICE_OOM, HOST_OOM, CRASH, DIVERGED) says so and ends with
 //   its
 //                          exit code; "crash" aborts; "exit N" ends without a word; "signal N" kills itself; "hang"
@@ -146,7 +148,7 @@ class NoopTrainer {
 
   absl::StatusOr<int> Run() {
     if (!Label("noop.print").empty()) std::cout << Label("noop.print") << std::endl;
-    if (!Label("noop.print_data").empty()) std::cout << task_.job().dataset().train_dataframe() << std::endl;
+    if (!Label("noop.print_data").empty()) RETURN_IF_ERROR(PrintData());
     SendState(v1::ATTEMPT_PREPARING);
     SendState(v1::ATTEMPT_STARTING);
     ASSIGN_OR_RETURN(int64_t step, StartStep());
@@ -159,6 +161,7 @@ class NoopTrainer {
       ++step;
       if (const std::optional<int> exit_code = MaybeFail(step)) return *exit_code;
       SendProgress(step, steps);
+      if (!Label("noop.print_steps").empty()) std::cout << "step " << step << std::endl;
       if (orders_.TakeCheckpoint() || (every > 0 && step % every == 0)) RETURN_IF_ERROR(Checkpoint(step));
     }
     return Finish(step);
@@ -191,6 +194,13 @@ class NoopTrainer {
     progress.set_total_steps(steps);
     progress.set_loss(4.0 / (1.0 + static_cast<double>(step)));
     Send(std::move(up));
+  }
+
+  absl::Status PrintData() {
+    const std::string& path = task_.job().dataset().train_dataframe();
+    ASSIGN_OR_RETURN(const std::string bytes, env_.ReadFile(path));
+    std::cout << path << std::endl << bytes.substr(0, bytes.find('\n')) << std::endl;
+    return absl::OkStatus();
   }
 
   absl::StatusOr<int64_t> StartStep() {
@@ -235,6 +245,7 @@ class NoopTrainer {
     const std::string fail = Label("noop.fail");
     if (fail.empty() || step != Number("noop.fail_at", 1)) return std::nullopt;
     if (task_.attempt() > Number("noop.fail_attempts", task_.attempt())) return std::nullopt;
+    if (!Label("noop.fail_fresh").empty() && !task_.resume_dir().empty()) return std::nullopt;
     if (fail == "crash") std::abort();
     if (absl::StartsWith(fail, "exit ")) return static_cast<int>(std::strtol(fail.c_str() + 5, nullptr, 10));
     if (absl::StartsWith(fail, "signal ")) {

@@ -44,7 +44,7 @@ class AgentTest : public testing::Test {
                  "--state-dir",
                  StateDir(),
                  "--trainer",
-                 "tests/noop/noop_trainer"};
+                 trainer_};
     spec.argv.insert(spec.argv.end(), more_flags.begin(), more_flags.end());
     spec.environment = EnvironmentWith({});
     absl::StatusOr<std::unique_ptr<Process>> worker = launcher_.Launch(spec);
@@ -122,8 +122,21 @@ class AgentTest : public testing::Test {
     return steps;
   }
 
+  // A trainer that needs data, with the script that prepares it beside it.
+  void UseDataPreparation(const std::string& script) {
+    const std::string noop = std::filesystem::absolute("tests/noop/noop_trainer").string();
+    trainer_ = root_ + "/trainer";
+    ASSERT_OK(env_.WriteFile(trainer_, absl::StrCat("#!/bin/sh\n[ \"$1\" = --probe ] || exec ", noop, " \"$@\"\n", noop,
+                                                    " --probe && echo needs_data: true\n")));
+    ASSERT_OK(env_.WriteFile(root_ + "/studio-dataprep", "#!/bin/sh\n" + script + "\n"));
+    for (const std::string& path : {trainer_, root_ + "/studio-dataprep"}) {
+      std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+    }
+  }
+
   PosixEnv env_;
   PosixLauncher launcher_;
+  std::string trainer_ = "tests/noop/noop_trainer";
   std::string root_;
   std::unique_ptr<FakeController> controller_;
   std::unique_ptr<Process> worker_;
@@ -348,8 +361,6 @@ TEST_F(AgentTest, InputsArriveByHashAndTheJobNamesLocalFiles) {
   controller_->AwaitState(v1::ATTEMPT_SUCCEEDED);
   const std::string printed = controller_->Await([](const v1::WorkerUp& up) { return up.has_log(); }).log().data();
   EXPECT_THAT(printed, HasSubstr(StateDir() + "/inputs/"));
-  ASSERT_OK_AND_ASSIGN(const std::string read, env_.ReadFile(printed.substr(0, printed.size() - 1)));
-  EXPECT_EQ(read, "{}\n");
 }
 
 TEST_F(AgentTest, AFileOutsideTheSharedRootsIsBadInputThatNamesThem) {
@@ -363,6 +374,39 @@ TEST_F(AgentTest, AFileOutsideTheSharedRootsIsBadInputThatNamesThem) {
   EXPECT_EQ(end.reason(), v1::BAD_INPUT);
   EXPECT_THAT(end.message(), HasSubstr("dataset.train_dataframe"));
   EXPECT_THAT(end.message(), HasSubstr(root_ + "/shared"));
+}
+
+TEST_F(AgentTest, DataIsPreparedBeforeAnyRankStarts) {
+  UseDataPreparation("grep -q job_id \"$2\" && echo prepared");
+  StartWorker();
+  Assign({{"noop.print", "trained"}});
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED);
+  std::string log;
+  for (const v1::WorkerUp& up : controller_->received()) {
+    if (!up.has_log()) continue;
+    EXPECT_EQ(up.log().offset(), log.size()) << "one log, whoever writes it";
+    log += up.log().data();
+  }
+  EXPECT_EQ(log, "prepared\ntrained\n");
+}
+
+TEST_F(AgentTest, DataThatCannotBePreparedEndsTheAttemptAsBadInput) {
+  UseDataPreparation("echo rows.jsonl:7: not UTF-8 >&2; exit 65");
+  StartWorker();
+  Assign({});
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_FAILED);
+  EXPECT_EQ(end.reason(), v1::BAD_INPUT);
+  EXPECT_THAT(end.message(), HasSubstr("rows.jsonl:7: not UTF-8"));
+  EXPECT_THAT(States(), ElementsAre(v1::ATTEMPT_PREPARING, v1::ATTEMPT_FAILED));
+}
+
+TEST_F(AgentTest, ACancelWhilePreparingNeedsNoGrace) {
+  UseDataPreparation("echo begun; exec sleep 1000");
+  StartWorker();
+  Assign({});
+  controller_->Await([](const v1::WorkerUp& up) { return up.log().data() == "begun\n"; });
+  StopAttempt(v1::CANCELLED_BY_USER, 1000);
+  EXPECT_EQ(controller_->AwaitState(v1::ATTEMPT_CANCELLED).reason(), v1::CANCELLED_BY_USER);
 }
 
 TEST_F(AgentTest, SigtermHandsBackAtACheckpointAndEndsWell) {

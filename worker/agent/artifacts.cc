@@ -5,11 +5,14 @@
 #include <spdlog/spdlog.h>
 
 #include <chrono>
+#include <filesystem>
 #include <thread>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/artifact/file_tree.h"
 #include "common/artifact/transfer_client.h"
+#include "common/env/posix_env.h"
 #include "common/status/macros.h"
 
 namespace studio::worker {
@@ -28,9 +31,10 @@ TransferClient ClientFor(const std::string& address, const std::atomic<bool>& ca
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<StoreArtifacts>> StoreArtifacts::Open(const std::string& content_dir) {
+absl::StatusOr<std::unique_ptr<StoreArtifacts>> StoreArtifacts::Open(const std::string& content_dir,
+                                                                     const std::string& kept_dir) {
   ASSIGN_OR_RETURN(std::unique_ptr<ContentStore> store, ContentStore::Open(content_dir, {}));
-  return std::unique_ptr<StoreArtifacts>(new StoreArtifacts(std::move(store)));
+  return std::unique_ptr<StoreArtifacts>(new StoreArtifacts(std::move(store), kept_dir));
 }
 
 void StoreArtifacts::SetAddress(const std::string& address) {
@@ -58,21 +62,40 @@ absl::Status StoreArtifacts::WithController(const std::atomic<bool>& cancelled,
 
 absl::Status StoreArtifacts::Fetch(const v1::Artifact& artifact, const std::string& folder,
                                    const std::atomic<bool>& cancelled) {
-  bool complete = true;
-  for (const v1::FileRef& file : artifact.files()) complete = complete && store_->Has(file.sha256());
-  if (!complete) {
-    RETURN_IF_ERROR(WithController(cancelled, [&](const std::string& address) {
-      return ClientFor(address, cancelled).DownloadToStore(artifact, *store_, {});
-    }));
+  // Another attempt may release a blob between the two steps: then it is fetched once more.
+  absl::Status placed;
+  for (int round = 0; round < 2; ++round) {
+    bool complete = true;
+    for (const v1::FileRef& file : artifact.files()) complete = complete && store_->Has(file.sha256());
+    if (!complete) {
+      RETURN_IF_ERROR(WithController(cancelled, [&](const std::string& address) {
+        return ClientFor(address, cancelled).DownloadToStore(artifact, *store_, {});
+      }));
+    }
+    placed = store_->PlaceInFolder(artifact, folder, ContentStore::Mode::kLink);
+    if (!absl::IsNotFound(placed)) break;
   }
-  return store_->PlaceInFolder(artifact, folder, ContentStore::Mode::kLink);
+  return placed;
+}
+
+// Links, so that the attempt's own folder may go.
+absl::Status StoreArtifacts::Keep(const std::string& folder, v1::Artifact& artifact) {
+  PosixEnv env;
+  const std::string kept = absl::StrCat(kept_dir_, "/", ArtifactDigest(artifact));
+  for (const v1::FileRef& file : artifact.files()) {
+    const std::string path = absl::StrCat(kept, "/", file.path());
+    RETURN_IF_ERROR(env.MakeFolders(std::filesystem::path(path).parent_path().string()));
+    RETURN_IF_ERROR(env.Link(absl::StrCat(folder, "/", file.path()), path));
+  }
+  artifact.set_uri(absl::StrCat("file:", kept));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<v1::Artifact> StoreArtifacts::Publish(const std::string& folder, const std::atomic<bool>& cancelled) {
   ASSIGN_OR_RETURN(v1::Artifact artifact, HashTree(folder, {}));
   for (const v1::FileRef& file : artifact.files()) {
     if (file.size_bytes() <= store_->max_blob_bytes()) continue;
-    artifact.set_uri(absl::StrCat("file:", folder));
+    RETURN_IF_ERROR(Keep(folder, artifact));
     return artifact;
   }
   for (const v1::FileRef& file : artifact.files()) {
@@ -87,6 +110,8 @@ absl::StatusOr<v1::Artifact> StoreArtifacts::Publish(const std::string& folder, 
 }
 
 void StoreArtifacts::Release(const v1::Artifact& artifact) {
+  const std::string kept = absl::StrCat("file:", kept_dir_, "/");
+  if (absl::StartsWith(artifact.uri(), kept)) (void)PosixEnv().RemoveAll(artifact.uri().substr(5));
   for (const v1::FileRef& file : artifact.files()) (void)store_->Remove(file.sha256());
 }
 

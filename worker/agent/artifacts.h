@@ -39,8 +39,9 @@ class Artifacts {
 // The real one.
 class StoreArtifacts : public Artifacts {
  public:
-  // `content_dir` holds this machine's store.
-  static absl::StatusOr<std::unique_ptr<StoreArtifacts>> Open(const std::string& content_dir);
+  // `content_dir` holds this machine's store, `kept_dir` what is too large to travel.
+  static absl::StatusOr<std::unique_ptr<StoreArtifacts>> Open(const std::string& content_dir,
+                                                              const std::string& kept_dir);
 
   // Where transfers go from now on; empty until a controller was reached.
   void SetAddress(const std::string& address);
@@ -51,13 +52,17 @@ class StoreArtifacts : public Artifacts {
   void Release(const v1::Artifact& artifact) override;
 
  private:
-  explicit StoreArtifacts(std::unique_ptr<ContentStore> store) : store_(std::move(store)) {}
+  StoreArtifacts(std::unique_ptr<ContentStore> store, std::string kept_dir)
+      : store_(std::move(store)), kept_dir_(std::move(kept_dir)) {}
+
+  absl::Status Keep(const std::string& folder, v1::Artifact& artifact);
 
   // Runs `once` against the controller of the moment until it is done or fails for good.
   absl::Status WithController(const std::atomic<bool>& cancelled,
                               const std::function<absl::Status(const std::string& address)>& once);
 
   const std::unique_ptr<ContentStore> store_;
+  const std::string kept_dir_;
   std::mutex mutex_;
   std::string address_;
 };

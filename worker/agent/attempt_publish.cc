@@ -2,6 +2,8 @@
 #include <spdlog/spdlog.h>
 
 #include <map>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -69,6 +71,7 @@ void AttemptRun::PublishCheckpoint(v1::CheckpointManifest manifest) {
                                  if (artifact->uri() != "studio:") {
                                    written.mutable_manifest()->set_worker_id(self->machine_.worker_id);
                                  }
+                                 self->published_[manifest.step()] = *artifact;
                                  self->listener_.OnCheckpointWritten(std::move(written));
                                }
                                self->PumpPublications();
@@ -94,6 +97,31 @@ void AttemptRun::PublishResult() {
                              };
                            }});
   PumpPublications();
+}
+
+void AttemptRun::ReleaseOlderThan(int64_t step) {
+  const auto recorded = published_.find(step);
+  if (recorded == published_.end()) return;
+  std::set<std::string> needed;
+  for (const v1::FileRef& file : recorded->second.files()) needed.insert(file.sha256());
+  for (auto old = published_.begin(); old != recorded; old = published_.erase(old)) {
+    v1::Artifact unneeded;
+    unneeded.set_uri(old->second.uri());
+    for (const v1::FileRef& file : old->second.files()) {
+      if (needed.count(file.sha256()) == 0) *unneeded.add_files() = file;
+    }
+    machine_.artifacts.Release(unneeded);
+  }
+}
+
+// The job is done: nothing resumes from this machine's copies, and the result is at the controller's.
+void AttemptRun::ReleaseAll() {
+  for (const auto& [unused, artifact] : published_) machine_.artifacts.Release(artifact);
+  v1::Artifact resumed;
+  resumed.set_uri(assign_.checkpoint().uri());
+  for (const v1::CheckpointShard& shard : assign_.checkpoint().shards()) *resumed.add_files() = shard.file();
+  machine_.artifacts.Release(resumed);
+  if (result_.uri() == "studio:") machine_.artifacts.Release(result_);
 }
 
 void AttemptRun::PumpPublications() {

@@ -21,6 +21,7 @@ namespace {
 
 // In the child; above the channel's.
 constexpr int kLockFd = 4;
+constexpr absl::Duration kLastWordGrace = absl::Seconds(30);
 
 std::string ToText(const google::protobuf::Message& message) {
   std::string text;
@@ -127,9 +128,11 @@ absl::StatusOr<std::unique_ptr<RankProcess>> AttemptRun::Launch(const std::strin
   task.set_data_dir(absl::StrCat(machine_.state_dir, "/data"));
   task.set_out_dir(OutDir());
   task.set_resume_dir(resume_dir_);
-  const std::string file = absl::StrCat(dir_, "/task-", rank.assignment.rank(), ".pb.txt");
+  const std::string file = absl::StrCat(dir_, is_rank ? "/task-" : "/prepare-", rank.assignment.rank(), ".pb.txt");
   RETURN_IF_ERROR(machine_.env.MakeFolders(task.data_dir()));
-  RETURN_IF_ERROR(machine_.env.WriteFile(file, ToText(task)));
+  // Not synced: after a crash of the machine nobody reads it.
+  ASSIGN_OR_RETURN(const std::unique_ptr<AppendFile> task_file, machine_.env.OpenAppend(file));
+  RETURN_IF_ERROR(task_file->Append(ToText(task)));
 
   LaunchSpec spec;
   spec.argv = {program, "--task", file};
@@ -152,6 +155,7 @@ absl::StatusOr<std::unique_ptr<RankProcess>> AttemptRun::Launch(const std::strin
       absl::StrCat("STUDIO_AGENT_FD=", kChannelFd),
   });
   rank.evidence = {};
+  rank.state = v1::ATTEMPT_STARTING;
   rank.evidence.rank = rank.assignment.rank();
   oom_kills_before_ = CountOomKills(machine_.env);
   ASSIGN_OR_RETURN(std::unique_ptr<Process> process, machine_.launcher.Launch(spec));
@@ -263,13 +267,25 @@ void AttemptRun::OnRankEvent(Rank& rank, const v1::TrainerUp& up) {
       break;
     case v1::TrainerUp::kFinished:
       rank.evidence.finished = up.finished();
+      KillUnlessGone(rank);
       break;
     case v1::TrainerUp::kFailure:
       rank.evidence.failure = up.failure();
+      KillUnlessGone(rank);
       break;
     case v1::TrainerUp::EVENT_NOT_SET:  // of a later version
       break;
   }
+}
+
+// Its last word was said; a process that then hangs in tearing down must not hold the job.
+void AttemptRun::KillUnlessGone(Rank& rank) {
+  machine_.loop.At(absl::Now() + kLastWordGrace, [weak = weak_from_this(), &rank, pid = rank.process->pid()] {
+    const std::shared_ptr<AttemptRun> self = weak.lock();
+    if (self == nullptr || rank.process == nullptr || rank.process->pid() != pid || rank.process->ended()) return;
+    spdlog::warn("process {} is still there {} after its last word", pid, absl::FormatDuration(kLastWordGrace));
+    rank.process->Kill(SIGKILL);
+  });
 }
 
 void AttemptRun::Judge(Rank& rank, const ProcessEnd& end, const std::string& what) {
@@ -335,6 +351,7 @@ void AttemptRun::EndNow() {
 }
 
 void AttemptRun::OnRecorded(int64_t step) {
+  ReleaseOlderThan(step);
   v1::TrainerDown order;
   order.set_recorded_step(step);
   for (const std::unique_ptr<Rank>& rank : ranks_) {
@@ -391,6 +408,7 @@ void AttemptRun::Finish() {
     if (result_wanted_ && !failed_) {
       state_ = v1::ATTEMPT_SUCCEEDED;
       if (result_.files_size() > 0) *event.mutable_result() = result_;
+      ReleaseAll();
     } else if (stop_) {
       state_ = StateOfStop(stop_->reason());
       event.set_reason(stop_->reason());

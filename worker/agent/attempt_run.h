@@ -112,6 +112,10 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
   void PublishResult();
   void PumpPublications();
 
+  void ReleaseOlderThan(int64_t step);
+  void ReleaseAll();
+  void KillUnlessGone(Rank& rank);
+
   void KillAll();
   void FailWith(Failed failed);
   void MaybeFinish();
@@ -144,6 +148,8 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
   bool publishing_ = false;
   bool result_wanted_ = false;
   v1::Artifact result_;
+  // Checkpoints that were handed over, by step: this machine's copies go when a newer one is recorded.
+  std::map<int64_t, v1::Artifact> published_;
   // Ends work in the background.
   const std::shared_ptr<std::atomic<bool>> cancelled_ = std::make_shared<std::atomic<bool>>(false);
 };

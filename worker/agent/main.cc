@@ -28,6 +28,7 @@ struct Flags {
   std::string controller = "127.0.0.1:7070";
   std::string state_dir;
   std::string trainer;
+  std::string dataprep;
   std::vector<std::string> shared_roots;
   double drain_seconds = 60;
 };
@@ -95,8 +96,9 @@ absl::Status Run(Flags flags) {
   if (journal->dropped_bytes() > 0) {
     spdlog::warn("the journal ended in {} bytes of a write that was cut short", journal->dropped_bytes());
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<StoreArtifacts> artifacts,
-                   StoreArtifacts::Open(absl::StrCat(flags.state_dir, "/content")));
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<StoreArtifacts> artifacts,
+      StoreArtifacts::Open(absl::StrCat(flags.state_dir, "/content"), absl::StrCat(flags.state_dir, "/kept")));
 
   Agent::Options options;
   options.controller = flags.controller;
@@ -157,6 +159,8 @@ int main(int argc, char** argv) {
   app.add_option("--state-dir", flags.state_dir, "folder for this worker's state")->envname("STUDIO_WORKER_STATE_DIR");
   app.add_option("--trainer", flags.trainer,
                  "trainer to run (default: studio-trainer-cuda or studio-trainer beside this)");
+  app.add_option("--dataprep", flags.dataprep,
+                 "program that prepares data (default: studio-dataprep beside the trainer)");
   app.add_option("--shared-root", flags.shared_roots, "folder that jobs may name files in by file: URIs (repeatable)");
   app.add_option("--drain-seconds", flags.drain_seconds, "how long ranks may take to checkpoint on SIGTERM")
       ->check(CLI::NonNegativeNumber)

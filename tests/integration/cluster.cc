@@ -1,0 +1,170 @@
+#include "tests/integration/cluster.h"
+
+#include <grpcpp/create_channel.h>
+#include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/status/grpc_status.h"
+#include "common/status/macros.h"
+
+namespace studio {
+namespace {
+
+constexpr auto kPatience = std::chrono::minutes(2);
+
+void AwaitReadable(int fd) {
+  pollfd wait = {fd, POLLIN, 0};
+  while (poll(&wait, 1, -1) < 0 && errno == EINTR) {
+  }
+}
+
+// Appends what is there; false at the end.
+bool ReadSome(int fd, std::string& text) {
+  AwaitReadable(fd);
+  char bytes[16 << 10];
+  const ssize_t got = read(fd, bytes, sizeof bytes);
+  if (got > 0) text.append(bytes, got);
+  return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+void KillAndReap(std::unique_ptr<Process>& process) {
+  if (process == nullptr) return;
+  process->Kill(SIGKILL);
+  AwaitReadable(process->ended());
+  process.reset();
+}
+
+std::string Absolute(const std::string& path) { return std::filesystem::absolute(path).string(); }
+
+}  // namespace
+
+Cluster::Cluster(std::string folder, Binaries binaries) : folder_(std::move(folder)), binaries_(std::move(binaries)) {}
+
+absl::Status Cluster::StartController() {
+  LaunchSpec spec;
+  spec.argv = {Absolute(binaries_.controller),
+               "--state-dir",
+               folder_ + "/controller",
+               "--listen",
+               address_,
+               "--transfer-listen",
+               transfer_address_};
+  spec.environment = EnvironmentWith({});
+  spec.output = LaunchSpec::Output::kPipe;
+  ASSIGN_OR_RETURN(controller_, launcher_.Launch(spec));
+  std::string printed;
+  while (std::count(printed.begin(), printed.end(), '\n') < 2) {
+    if (!ReadSome(controller_->output(), printed)) return absl::InternalError("the controller ended: " + printed);
+  }
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(printed, '\n'))) {
+    if (absl::StartsWith(line, "listening on ")) address_ = line.substr(13);
+    if (absl::StartsWith(line, "transfers on ")) transfer_address_ = line.substr(13);
+  }
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 50);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+  api_ = v1::Controller::NewStub(grpc::CreateCustomChannel(address_, grpc::InsecureChannelCredentials(), arguments));
+  return absl::OkStatus();
+}
+
+absl::Status Cluster::StartWorker(const std::vector<std::string>& prefix) {
+  LaunchSpec spec;
+  spec.argv = prefix;
+  for (const std::string& word :
+       {Absolute(binaries_.worker), std::string("--controller"), address_, std::string("--state-dir"),
+        worker_state_dir(), std::string("--trainer"), Absolute(binaries_.trainer)}) {
+    spec.argv.push_back(word);
+  }
+  spec.environment = EnvironmentWith({});
+  ASSIGN_OR_RETURN(worker_, launcher_.Launch(spec));
+  return absl::OkStatus();
+}
+
+void Cluster::KillController() { KillAndReap(controller_); }
+void Cluster::KillWorker() { KillAndReap(worker_); }
+
+absl::StatusOr<Cluster::Ctl> Cluster::RunCtl(const std::vector<std::string>& arguments) {
+  LaunchSpec spec;
+  spec.argv = {Absolute(binaries_.studioctl)};
+  spec.argv.insert(spec.argv.end(), arguments.begin(), arguments.end());
+  spec.environment = EnvironmentWith({absl::StrCat("STUDIO_CONTROLLER=", address_), "HOME=" + folder_});
+  spec.folder = folder_;
+  spec.output = LaunchSpec::Output::kPipeBoth;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Process> process, launcher_.Launch(spec));
+  Ctl ctl{0, ""};
+  while (ReadSome(process->output(), ctl.output)) {
+  }
+  AwaitReadable(process->ended());
+  const ProcessEnd end = *process->Reap();
+  ctl.exit_code = end.signal != 0 ? -end.signal : end.exit_code;
+  return ctl;
+}
+
+absl::StatusOr<std::string> Cluster::WriteJob(const Labels& labels, const std::string& more) {
+  const std::string home = folder_ + "/client";
+  RETURN_IF_ERROR(env_.MakeFolders(home + "/model"));
+  RETURN_IF_ERROR(env_.WriteFile(home + "/rows.jsonl", "{\"instruction\": \"Say hi\", \"output\": \"hi\"}\n"));
+  RETURN_IF_ERROR(env_.WriteFile(home + "/model/config.json", "{}\n"));
+  std::string text = absl::StrCat(
+      "name: \"noop\"\ndataset { train_dataframe: \"rows.jsonl\" }\narchitecture { llm_backbone: \"model\" }\n", more);
+  for (const auto& [name, value] : labels) {
+    absl::StrAppend(&text, "labels { key: \"", name, "\" value: \"", value, "\" }\n");
+  }
+  const std::string path = home + "/job.pb.txt";
+  RETURN_IF_ERROR(env_.WriteFile(path, text));
+  return path;
+}
+
+absl::StatusOr<std::string> Cluster::Submit(const Labels& labels, const std::string& more) {
+  ASSIGN_OR_RETURN(const std::string path, WriteJob(labels, more));
+  ASSIGN_OR_RETURN(const Ctl ctl, RunCtl({"submit", path, "-o", "name"}));
+  if (ctl.exit_code != 0) return absl::InternalError(absl::StrCat("submit: ", ctl.exit_code, ": ", ctl.output));
+  return ctl.output.substr(0, ctl.output.find('\n'));
+}
+
+absl::StatusOr<v1::JobRecord> Cluster::Await(const std::string& id,
+                                             const std::function<bool(const v1::JobRecord&)>& wanted) {
+  const auto deadline = std::chrono::system_clock::now() + kPatience;
+  v1::WatchJobResponse response;
+  while (true) {
+    grpc::ClientContext context;
+    context.set_deadline(deadline);
+    context.set_wait_for_ready(true);
+    v1::WatchJobRequest request;
+    request.set_id(id);
+    const auto stream = api_->WatchJob(&context, request);
+    while (stream->Read(&response)) {
+      if (!wanted(response.record())) continue;
+      const v1::JobRecord found = response.record();
+      context.TryCancel();
+      while (stream->Read(&response)) {
+      }
+      (void)stream->Finish();
+      return found;
+    }
+    const absl::Status status = FromGrpc(stream->Finish());
+    if (absl::IsUnavailable(status)) continue;  // the controller died: watch the next one
+    if (!status.ok())
+      return absl::Status(status.code(),
+                          absl::StrCat(status.message(), "; last seen: ", response.record().ShortDebugString()));
+    return absl::FailedPreconditionError(absl::StrCat("the job ended: ", response.record().ShortDebugString()));
+  }
+}
+
+absl::StatusOr<v1::JobRecord> Cluster::AwaitState(const std::string& id, v1::JobState state) {
+  return Await(id, [state](const v1::JobRecord& record) { return record.state() == state; });
+}
+
+}  // namespace studio

@@ -1,0 +1,82 @@
+// The real binaries as a person runs them: a controller, one worker with the no-op trainer, and studioctl.
+//
+//   Cluster cluster(folder, binaries);
+//   RETURN_IF_ERROR(cluster.StartController());
+//   RETURN_IF_ERROR(cluster.StartWorker());
+//   ASSIGN_OR_RETURN(std::string id, cluster.Submit({{"noop.steps", "5"}}));
+//   ASSIGN_OR_RETURN(v1::JobRecord end, cluster.AwaitState(id, v1::SUCCEEDED));
+//
+// Waiting is by WatchJob, which survives the controller's restart: nothing here polls. Everything dies with the
+// Cluster. Threading: belongs to one thread.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/env/posix_env.h"
+#include "common/env/posix_launcher.h"
+#include "proto/studio/v1/controller.grpc.pb.h"
+
+namespace studio {
+
+class Cluster {
+ public:
+  struct Binaries {
+    std::string controller = "controller/studio-controller";
+    std::string worker = "worker/agent/studio-worker";
+    std::string trainer = "tests/noop/noop_trainer";
+    std::string studioctl = "studioctl/studioctl";
+  };
+  struct Ctl {
+    int exit_code;
+    // What it printed on both streams.
+    std::string output;
+  };
+  using Labels = std::vector<std::pair<std::string, std::string>>;
+
+  // `folder` is there and empty.
+  Cluster(std::string folder, Binaries binaries);
+
+  // The second time: on the same ports, with the same state.
+  absl::Status StartController();
+  // `prefix`: a command that starts the worker ("setpriv …").
+  absl::Status StartWorker(const std::vector<std::string>& prefix = {});
+  // SIGKILL, and gone when this returns.
+  void KillController();
+  void KillWorker();
+
+  // Runs studioctl to its end.
+  absl::StatusOr<Ctl> RunCtl(const std::vector<std::string>& arguments);
+
+  // Writes a job with these labels and returns the path of its file.
+  absl::StatusOr<std::string> WriteJob(const Labels& labels, const std::string& more = "");
+  // WriteJob and `studioctl submit`; returns the job's id.
+  absl::StatusOr<std::string> Submit(const Labels& labels, const std::string& more = "");
+
+  // The first record of the job that is wanted, as it comes. DeadlineExceeded after two minutes.
+  absl::StatusOr<v1::JobRecord> Await(const std::string& id, const std::function<bool(const v1::JobRecord&)>& wanted);
+  // FailedPrecondition where the job ends in another state.
+  absl::StatusOr<v1::JobRecord> AwaitState(const std::string& id, v1::JobState state);
+
+  v1::Controller::Stub& api() { return *api_; }
+  const std::string& folder() const { return folder_; }
+  std::string worker_state_dir() const { return folder_ + "/worker"; }
+
+ private:
+  const std::string folder_;
+  const Binaries binaries_;
+  PosixEnv env_;
+  PosixLauncher launcher_;
+  std::string address_ = "127.0.0.1:0";
+  std::string transfer_address_ = "127.0.0.1:0";
+  std::unique_ptr<Process> controller_;
+  std::unique_ptr<Process> worker_;
+  std::unique_ptr<v1::Controller::Stub> api_;
+};
+
+}  // namespace studio

@@ -4,7 +4,6 @@
 
 #include "common/status/grpc_status.h"
 #include "controller/api/authorize.h"
-#include "controller/api/streams.h"
 
 namespace studio::controller {
 namespace {
@@ -58,8 +57,7 @@ grpc::ServerUnaryReactor* ControllerService::ListJobs(grpc::CallbackServerContex
 
 grpc::ServerWriteReactor<v1::WatchJobResponse>* ControllerService::WatchJob(grpc::CallbackServerContext* context,
                                                                             const v1::WatchJobRequest* request) {
-  return WatchStream::Start(options_.executor, options_.loop, *request,
-                            Authorize(Identify(*context), "job.watch", request->id()));
+  return WatchStream::Start(Context(), *request, Authorize(Identify(*context), "job.watch", request->id()));
 }
 
 grpc::ServerUnaryReactor* ControllerService::CancelJob(grpc::CallbackServerContext* context,
@@ -79,8 +77,7 @@ grpc::ServerUnaryReactor* ControllerService::RetryJob(grpc::CallbackServerContex
 
 grpc::ServerWriteReactor<v1::LogLines>* ControllerService::ReadLogs(grpc::CallbackServerContext* context,
                                                                     const v1::ReadLogsRequest* request) {
-  return LogStream::Start(options_.executor, options_.log_executor, options_.loop, options_.logs, *request,
-                          Authorize(Identify(*context), "job.logs", request->id()));
+  return LogStream::Start(Context(), *request, Authorize(Identify(*context), "job.logs", request->id()));
 }
 
 grpc::ServerUnaryReactor* ControllerService::ListWorkers(grpc::CallbackServerContext* context,

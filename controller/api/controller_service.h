@@ -9,6 +9,7 @@
 
 #include <string>
 
+#include "controller/api/streams.h"
 #include "controller/logs/attempt_logs.h"
 #include "controller/loop/controller_loop.h"
 #include "controller/loop/executor.h"
@@ -27,6 +28,9 @@ class ControllerService final : public v1::Controller::CallbackService {
   };
 
   explicit ControllerService(Options options) : options_(std::move(options)) {}
+
+  // Ends the watchers and readers of logs there are, as the controller goes away.
+  void EndStreams(const absl::Status& why) { open_.EndAll(why); }
 
   grpc::ServerUnaryReactor* SubmitJob(grpc::CallbackServerContext* context, const v1::SubmitJobRequest* request,
                                       v1::SubmitJobResponse* response) override;
@@ -48,7 +52,10 @@ class ControllerService final : public v1::Controller::CallbackService {
                                        v1::GetVersionResponse* response) override;
 
  private:
+  StreamContext Context() { return {options_.executor, options_.log_executor, options_.loop, options_.logs, open_}; }
+
   const Options options_;
+  OpenStreams open_;
 };
 
 }  // namespace studio::controller

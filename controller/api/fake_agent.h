@@ -61,6 +61,12 @@ class FakeAgent {
     ADD_FAILURE() << "the stream ended before the message that was waited for";
     return {};
   }
+  // Reads, as a real agent always does, until the controller ends the stream.
+  void AwaitEnd() {
+    v1::WorkerDown down;
+    while (stream_->Read(&down)) {
+    }
+  }
   v1::Assign AwaitAssign() {
     return Await([](const v1::WorkerDown& down) { return down.has_assign(); }).assign();
   }

@@ -3,15 +3,19 @@
 
 namespace studio::controller {
 
-LogStream* LogStream::Start(Executor& executor, Executor& log_executor, ControllerLoop& loop, const AttemptLogs& logs,
-                            const v1::ReadLogsRequest& request, const absl::Status& allowed) {
-  std::shared_ptr<LogStream> stream(new LogStream(executor, log_executor, loop, logs, request));
+LogStream* LogStream::Start(const StreamContext& context, const v1::ReadLogsRequest& request,
+                            const absl::Status& allowed) {
+  std::shared_ptr<LogStream> stream(new LogStream(context, request));
   stream->self_ = stream;
-  log_executor.Post([stream, allowed] {
+  stream->open_ = context.open.Add([weak = std::weak_ptr<LogStream>(stream)](const absl::Status& status) {
+    const auto self = weak.lock();
+    if (self != nullptr) self->context_.log_executor.Post([self, status] { self->End(status); });
+  });
+  context.log_executor.Post([stream, allowed] {
     if (!allowed.ok()) return stream->End(allowed);
-    stream->executor_.Post([stream] {
-      const absl::StatusOr<int64_t> watch =
-          stream->loop_.WatchLogs(stream->request_.id(), [weak = std::weak_ptr<LogStream>(stream)](LogState state) {
+    stream->context_.executor.Post([stream] {
+      const absl::StatusOr<int64_t> watch = stream->context_.loop.WatchLogs(
+          stream->request_.id(), [weak = std::weak_ptr<LogStream>(stream)](LogState state) {
             const auto self = weak.lock();
             if (self == nullptr) return;
             self->state_ = state;
@@ -20,7 +24,7 @@ LogStream* LogStream::Start(Executor& executor, Executor& log_executor, Controll
       if (watch.ok()) {
         stream->watch_ = *watch;
       } else {
-        stream->log_executor_.Post([stream, status = watch.status()] { stream->End(status); });
+        stream->context_.log_executor.Post([stream, status = watch.status()] { stream->End(status); });
       }
     });
   });
@@ -35,7 +39,7 @@ void LogStream::Pump() {
   }
   for (;;) {
     absl::StatusOr<std::string> data = std::string();
-    if (attempt_ > 0) data = logs_.ReadLog(request_.id(), attempt_, request_.rank(), offset_, kChunkBytes);
+    if (attempt_ > 0) data = context_.logs.ReadLog(request_.id(), attempt_, request_.rank(), offset_, kChunkBytes);
     if (!data.ok()) return End(data.status());
     if (!data->empty()) {
       sending_.set_attempt(attempt_);
@@ -62,7 +66,7 @@ void LogStream::End(const absl::Status& status) {
 }
 
 void LogStream::OnWriteDone(bool ok) {
-  log_executor_.Post([self = self_, ok] {
+  context_.log_executor.Post([self = self_, ok] {
     if (!ok) return self->End(absl::CancelledError("the client went away"));
     self->writing_ = false;
     self->Pump();
@@ -70,11 +74,12 @@ void LogStream::OnWriteDone(bool ok) {
 }
 
 void LogStream::OnCancel() {
-  log_executor_.Post([self = self_] { self->End(absl::CancelledError("cancelled")); });
+  context_.log_executor.Post([self = self_] { self->End(absl::CancelledError("cancelled")); });
 }
 
 void LogStream::OnDone() {
-  executor_.Post([self = self_] { self->loop_.UnwatchLogs(self->watch_); });
+  context_.open.Remove(open_);
+  context_.executor.Post([self = self_] { self->context_.loop.UnwatchLogs(self->watch_); });
   self_.reset();
 }
 

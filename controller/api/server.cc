@@ -144,9 +144,9 @@ absl::Status Server::Listen() {
 
 void Server::Stop() {
   // Long streams would hold the ports open until the deadline: they are told to go first.
-  if (loop_ != nullptr && executor_ != nullptr) {
-    executor_->Post([this] { loop_->CloseStreams(absl::UnavailableError("the controller is stopping; dial again")); });
-  }
+  const absl::Status stopping = absl::UnavailableError("the controller is stopping; dial again");
+  if (controller_service_ != nullptr) controller_service_->EndStreams(stopping);
+  if (loop_ != nullptr && executor_ != nullptr) executor_->Post([=, this] { loop_->CloseStreams(stopping); });
   const auto deadline = std::chrono::system_clock::now() + std::chrono::seconds(2);
   for (grpc::Server* server : {server_.get(), transfer_server_.get()}) {
     if (server == nullptr) continue;

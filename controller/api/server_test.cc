@@ -283,10 +283,29 @@ TEST_F(ServerTest, EndsInTimeWithStreamsOpen) {
   auto reader = stub_->WatchJob(&context, request);
   v1::WatchJobResponse response;
   ASSERT_TRUE(reader->Read(&response));
+  grpc::ClientContext log_context;
+  v1::ReadLogsRequest log_request;
+  log_request.set_id("j1");
+  log_request.set_follow(true);
+  auto log_reader = stub_->ReadLogs(&log_context, log_request);
+  // Clients that listen, as real ones do: they let go of their connections at once.
+  std::thread listening([&] { agent.AwaitEnd(); });
+  grpc::Status watch_end, log_end;
+  std::thread watching([&] {
+    while (reader->Read(&response)) {
+    }
+    watch_end = reader->Finish();
+  });
+  std::thread following([&] {
+    v1::LogLines lines;
+    while (log_reader->Read(&lines)) {
+    }
+    log_end = log_reader->Finish();
+  });
   server_->Stop();
-  while (reader->Read(&response)) {
-  }
-  EXPECT_FALSE(reader->Finish().ok());
+  for (std::thread* thread : {&listening, &watching, &following}) thread->join();
+  EXPECT_THAT(FromGrpc(watch_end), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("stopping")));
+  EXPECT_EQ(log_end.error_code(), grpc::StatusCode::UNAVAILABLE);
 }
 
 TEST_F(ServerTest, KeepsToItsFolderAndItsPort) {

@@ -4,6 +4,8 @@
 
 #include <grpcpp/support/server_callback.h>
 
+#include <functional>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -18,12 +20,50 @@
 
 namespace studio::controller {
 
+// The streams that are open, so that a controller that stops can end them at once. Thread-safe.
+class OpenStreams {
+ public:
+  using End = std::function<void(const absl::Status&)>;
+
+  int64_t Add(End end) {
+    std::lock_guard lock(mutex_);
+    ends_[next_] = std::move(end);
+    return next_++;
+  }
+  void Remove(int64_t stream) {
+    std::lock_guard lock(mutex_);
+    ends_.erase(stream);
+  }
+  void EndAll(const absl::Status& status) {
+    std::map<int64_t, End> ends;
+    {
+      std::lock_guard lock(mutex_);
+      ends.swap(ends_);
+    }
+    for (const auto& [stream, end] : ends) end(status);
+  }
+
+ private:
+  std::mutex mutex_;
+  int64_t next_ = 1;
+  std::map<int64_t, End> ends_;
+};
+
+// What a stream works with; outlives it.
+struct StreamContext {
+  Executor& executor;
+  Executor& log_executor;
+  ControllerLoop& loop;
+  const AttemptLogs& logs;
+  OpenStreams& open;
+};
+
 // Sends the newest record whenever the last one has left; points wait in between. A slow client gets fewer records,
 // never older ones, and the newest of its points.
 class WatchStream : public grpc::ServerWriteReactor<v1::WatchJobResponse>,
                     public std::enable_shared_from_this<WatchStream> {
  public:
-  static WatchStream* Start(Executor& executor, ControllerLoop& loop, const v1::WatchJobRequest& request,
+  static WatchStream* Start(const StreamContext& context, const v1::WatchJobRequest& request,
                             const absl::Status& allowed);
 
   void OnWriteDone(bool ok) override;
@@ -33,15 +73,15 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchJobResponse>,
  private:
   static constexpr size_t kMaxPoints = 10'000;
 
-  WatchStream(Executor& executor, ControllerLoop& loop) : executor_(executor), loop_(loop) {}
+  explicit WatchStream(const StreamContext& context) : context_(context) {}
   void Offer(const v1::JobRecord& record, const std::vector<v1::Progress>& points);
   void End(const absl::Status& status);
   void Pump();  // with mutex_ held
 
-  Executor& executor_;
-  ControllerLoop& loop_;
+  const StreamContext context_;
   std::shared_ptr<WatchStream> self_;  // until OnDone
-  int64_t watch_ = 0;                  // the executor's
+  int64_t open_ = 0;
+  int64_t watch_ = 0;  // the executor's
   std::mutex mutex_;
   std::optional<v1::JobRecord> record_;
   std::vector<v1::Progress> points_;
@@ -55,8 +95,8 @@ class WatchStream : public grpc::ServerWriteReactor<v1::WatchJobResponse>,
 // of the logs.
 class LogStream : public grpc::ServerWriteReactor<v1::LogLines>, public std::enable_shared_from_this<LogStream> {
  public:
-  static LogStream* Start(Executor& executor, Executor& log_executor, ControllerLoop& loop, const AttemptLogs& logs,
-                          const v1::ReadLogsRequest& request, const absl::Status& allowed);
+  static LogStream* Start(const StreamContext& context, const v1::ReadLogsRequest& request,
+                          const absl::Status& allowed);
 
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -65,19 +105,15 @@ class LogStream : public grpc::ServerWriteReactor<v1::LogLines>, public std::ena
  private:
   static constexpr size_t kChunkBytes = 64 << 10;
 
-  LogStream(Executor& executor, Executor& log_executor, ControllerLoop& loop, const AttemptLogs& logs,
-            const v1::ReadLogsRequest& request)
-      : executor_(executor), log_executor_(log_executor), loop_(loop), logs_(logs), request_(request) {}
+  LogStream(const StreamContext& context, const v1::ReadLogsRequest& request) : context_(context), request_(request) {}
   void End(const absl::Status& status);
   void Pump();
 
-  Executor& executor_;
-  Executor& log_executor_;
-  ControllerLoop& loop_;
-  const AttemptLogs& logs_;
+  const StreamContext context_;
   const v1::ReadLogsRequest request_;
   std::shared_ptr<LogStream> self_;  // until OnDone
-  int64_t watch_ = 0;                // the loop's executor's
+  int64_t open_ = 0;
+  int64_t watch_ = 0;  // the loop's executor's
   // The log executor's:
   std::optional<LogState> state_;
   int attempt_ = 0;

@@ -3,16 +3,19 @@
 
 namespace studio::controller {
 
-WatchStream* WatchStream::Start(Executor& executor, ControllerLoop& loop, const v1::WatchJobRequest& request,
+WatchStream* WatchStream::Start(const StreamContext& context, const v1::WatchJobRequest& request,
                                 const absl::Status& allowed) {
-  std::shared_ptr<WatchStream> stream(new WatchStream(executor, loop));
+  std::shared_ptr<WatchStream> stream(new WatchStream(context));
   stream->self_ = stream;
+  stream->open_ = context.open.Add([weak = std::weak_ptr<WatchStream>(stream)](const absl::Status& status) {
+    if (const auto self = weak.lock()) self->End(status);
+  });
   if (!allowed.ok()) {
     stream->End(allowed);
     return stream.get();
   }
-  executor.Post([stream, request] {
-    const absl::StatusOr<int64_t> watch = stream->loop_.Watch(
+  context.executor.Post([stream, request] {
+    const absl::StatusOr<int64_t> watch = stream->context_.loop.Watch(
         request.id(), request.after_revision(),
         [weak = std::weak_ptr<WatchStream>(stream)](const v1::JobRecord& record, const auto& points) {
           if (const auto self = weak.lock()) self->Offer(record, points);
@@ -69,7 +72,8 @@ void WatchStream::OnWriteDone(bool ok) {
 void WatchStream::OnCancel() { End(absl::CancelledError("cancelled")); }
 
 void WatchStream::OnDone() {
-  executor_.Post([self = self_] { self->loop_.Unwatch(self->watch_); });
+  context_.open.Remove(open_);
+  context_.executor.Post([self = self_] { self->context_.loop.Unwatch(self->watch_); });
   self_.reset();
 }
 

@@ -8,7 +8,12 @@ import sys
 
 BAZEL = os.environ.get("BAZEL", "bazel")
 # GCC's own flags, which clang refuses.
-DROP = {"-fno-canonical-system-headers", "-Wno-free-nonheap-object", "-Wunused-but-set-parameter", "-Wno-maybe-uninitialized"}
+DROP = {
+    "-fno-canonical-system-headers",
+    "-Wno-free-nonheap-object",
+    "-Wunused-but-set-parameter",
+    "-Wno-maybe-uninitialized",
+}
 
 
 def output(*arguments):

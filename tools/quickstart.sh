@@ -16,9 +16,13 @@ flock -n 9 || { echo "quickstart: another one runs in $home" >&2; exit 1; }
 say "Building"
 "${BAZEL:-bazel}" build //controller:studio-controller //worker/agent:studio-worker //worker/trainer:studio-trainer \
   //worker/data:studio-dataprep //studioctl
-bin=$PWD/bazel-bin
-# Debug hands: STUDIO_BIN names another folder with the same layout, such as unpacked release binaries.
-bin=${STUDIO_BIN:-$bin}
+# One folder for all of them: the worker takes the trainer and studio-dataprep that lie beside it.
+bin=$home/bin
+mkdir -p "$bin"
+for program in controller/studio-controller worker/agent/studio-worker worker/trainer/studio-trainer \
+  worker/data/studio-dataprep studioctl/studioctl; do
+  ln -sfn "$PWD/bazel-bin/$program" "$bin/"
+done
 
 say "Model and data"
 mapfile -t example < <(tools/fetch_example.sh)
@@ -62,16 +66,16 @@ wait_for() { # wait_for NAME PATTERN: the first match in the program's stdout
   tail -n 20 "$home/log/$name.log" >&2
   return 1
 }
-start controller "$bin/controller/studio-controller" --listen 127.0.0.1:0 --transfer-listen 127.0.0.1:0 \
+start controller "$bin/studio-controller" --listen 127.0.0.1:0 --transfer-listen 127.0.0.1:0 \
   --state-dir "$home/state/controller"
 address=$(wait_for controller 'listening on 127\.0\.0\.1:[0-9]+')
 export STUDIO_CONTROLLER=${address#listening on }
-start worker "$bin/worker/agent/studio-worker" --controller "$STUDIO_CONTROLLER" --state-dir "$home/state/worker" \
-  --trainer "$bin/worker/trainer/studio-trainer"
+start worker "$bin/studio-worker" --controller "$STUDIO_CONTROLLER" --state-dir "$home/state/worker" \
+  --trainer "$bin/studio-trainer"
 echo "controller on $STUDIO_CONTROLLER, logs in $home/log" >&2
 
 say "Training: studioctl submit --follow examples/smollm2_faq_lora.pb.txt"
-ctl=$bin/studioctl/studioctl
+ctl=$bin/studioctl
 code=0
 "$ctl" submit --follow "$@" examples/smollm2_faq_lora.pb.txt || code=$?
 job=$("$ctl" list -o name | head -n 1)

@@ -75,12 +75,12 @@ def main() -> None:
         "",
         "Next:",
         "  1. Start both again, and keep them:",
-        "     bazel-bin/controller/studio-controller --state-dir quickstart/state/controller &",
-        "     bazel-bin/worker/agent/studio-worker --state-dir quickstart/state/worker &",
+        "     quickstart/bin/studio-controller --state-dir quickstart/state/controller &",
+        "     quickstart/bin/studio-worker --state-dir quickstart/state/worker --trainer quickstart/bin/studio-trainer &",
         "  2. Train on chats, and follow it:",
-        "     bazel-bin/studioctl/studioctl submit --follow examples/smollm2_faq_messages.pb.txt",
+        "     quickstart/bin/studioctl submit --follow examples/smollm2_faq_messages.pb.txt",
         "  3. See all jobs, this one too:",
-        "     bazel-bin/studioctl/studioctl list",
+        "     quickstart/bin/studioctl list",
     ]
     print("\n".join(lines))
     if not fall >= LEAST_FALL:

@@ -42,7 +42,7 @@ part unit tools/bazel_test.sh //...
 part asan tools/bazel_test.sh --config=asan --test_tag_filters=-torch,-manual --build_tests_only -- //... -//worker/trainer/...
 part fuzz tools/fuzz.sh "${FUZZ_SECONDS:-30}"
 part parity tests/parity/run.sh ${all:+--full}
-part e2e tests/e2e/run.sh ${all:+--full}
+part fine-tune tools/quickstart.sh
 
 printf '\nminutes of each part:\n'
 printf '  %s\n' "${times[@]}"

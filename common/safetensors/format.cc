@@ -95,7 +95,8 @@ absl::StatusOr<TensorInfo> ParseTensor(const std::string& name, const Json& valu
   if (!known) {
     return absl::InvalidArgumentError(absl::StrCat(
         "has dtype ", dtype.is_string() ? Shown(dtype.get<std::string>()) : "of the wrong kind", "; known are ",
-        absl::StrJoin(kDtypes, ", ", [](std::string* out, const DtypeRow& row) { absl::StrAppend(out, View(row.name)); })));
+        absl::StrJoin(kDtypes, ", ",
+                      [](std::string* out, const DtypeRow& row) { absl::StrAppend(out, View(row.name)); })));
   }
   info.dtype = *known;
   if (!value["shape"].is_array()) return absl::InvalidArgumentError("shape is not a list");
@@ -121,8 +122,8 @@ absl::StatusOr<TensorInfo> ParseTensor(const std::string& name, const Json& valu
   }
   if (bytes != end - begin) {
     return absl::InvalidArgumentError(absl::StrCat("shape [", absl::StrJoin(info.shape, ", "), "] of ",
-                                                   View(Name(info.dtype)), " takes ", bytes, " bytes, data_offsets give ",
-                                                   end - begin));
+                                                   View(Name(info.dtype)), " takes ", bytes,
+                                                   " bytes, data_offsets give ", end - begin));
   }
   info.begin = data_begin + begin;
   info.end = data_begin + end;

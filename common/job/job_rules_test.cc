@@ -155,11 +155,11 @@ TEST(Validate, CollectsAllViolations) {
 }
 
 TEST(NamedFiles, AreThoseThatAJobSets) {
-  EXPECT_THAT(NamedFiles(WithDefaults(Minimal())),
-              ElementsAre(testing::AllOf(Field(&NamedFile::field, "dataset.train_dataframe"),
-                                         Field(&NamedFile::value, "rows.jsonl")),
-                          testing::AllOf(Field(&NamedFile::field, "architecture.llm_backbone"),
-                                         Field(&NamedFile::value, "model"))));
+  EXPECT_THAT(
+      NamedFiles(WithDefaults(Minimal())),
+      ElementsAre(
+          testing::AllOf(Field(&NamedFile::field, "dataset.train_dataframe"), Field(&NamedFile::value, "rows.jsonl")),
+          testing::AllOf(Field(&NamedFile::field, "architecture.llm_backbone"), Field(&NamedFile::value, "model"))));
 }
 
 TEST(IsValidUtf8, FollowsRfc3629) {

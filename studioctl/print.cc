@@ -106,6 +106,7 @@ std::string Describe(const v1::JobRecord& record, absl::Time now) {
 template <typename Records>
 std::string JsonArray(const Records& records) {
   std::vector<std::string> parts;
+  parts.reserve(records.size());
   for (const auto& record : records) parts.push_back(ToJson(record));
   return absl::StrCat("[", absl::StrJoin(parts, ","), "]");
 }

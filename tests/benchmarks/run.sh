@@ -7,4 +7,3 @@ cd "$(dirname "$0")/../.."
 export PYTHONDONTWRITEBYTECODE=1 TRANSFORMERS_OFFLINE=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1
 "${BAZEL:-bazel}" build --noshow_progress //worker/trainer:studio-trainer
 .deps/torch/bin/python tests/benchmarks/fine_tune.py "$@"
-if [ -x tests/benchmarks/job_path.sh ]; then tests/benchmarks/job_path.sh; fi

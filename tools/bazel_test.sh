@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `bazel test ARGS`, then a closing line that counts test cases, not targets: N passed, N failed, N skipped.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 ${BAZEL:-bazel} test --noshow_progress --test_summary=short "$@" 2>&1 | tee "$log"

@@ -2,7 +2,7 @@
 # Fuzzes every target tagged "fuzz" for some seconds each, from its corpus; a finding is kept and named.
 #   tools/fuzz.sh [SECONDS] [TARGET …]
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 seconds=${1:-30}
 shift || true
 bazel=${BAZEL:-bazel}

@@ -2,7 +2,7 @@
 # Formatting and static analysis; changes nothing (`make fmt` does).
 #   LINT_BASE=REV tools/lint.sh     clang-tidy looks at the C++ files changed since REV (default: the last commit)
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 passed=0 failed=0
 check() { # check NAME COMMAND…
   local name=$1

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What must not stand in the sources: LibTorch outside its room, LibTorch's global generator, waiting by the clock in tests.
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 bad=0
 forbid() { # forbid REASON PATTERN PATHS…
   local reason=$1 pattern=$2 found

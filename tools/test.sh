@@ -3,7 +3,7 @@
 # N passed, N failed, N skipped. A part says its own counts in such a line; one that fails without counts as one failure.
 #   tools/test.sh [--all] [PART …]
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit 1
 all=
 if [ "${1:-}" = --all ]; then
   all=1

@@ -250,7 +250,7 @@ class NoopTrainer {
     if (absl::StartsWith(fail, "exit ")) return static_cast<int>(std::strtol(fail.c_str() + 5, nullptr, 10));
     if (absl::StartsWith(fail, "signal ")) {
       kill(getpid(), static_cast<int>(std::strtol(fail.c_str() + 7, nullptr, 10)));
-      std::this_thread::sleep_for(std::chrono::hours(1));
+      std::this_thread::sleep_for(std::chrono::hours(1));  // lint: allowed (it plays a hang)
     }
     if (fail == "hang" || fail == "deaf") {
       while (fail == "deaf" || !orders_.stop()) orders_.Wait(std::chrono::hours(1));

@@ -400,6 +400,16 @@ TEST_F(AgentTest, DataThatCannotBePreparedEndsTheAttemptAsBadInput) {
   EXPECT_THAT(States(), ElementsAre(v1::ATTEMPT_PREPARING, v1::ATTEMPT_FAILED));
 }
 
+TEST_F(AgentTest, TheProgramThatPreparesDataMayLieElsewhere) {
+  UseDataPreparation("echo prepared elsewhere");
+  ASSERT_OK(env_.MakeFolders(root_ + "/elsewhere"));
+  std::filesystem::rename(root_ + "/studio-dataprep", root_ + "/elsewhere/prepare");
+  StartWorker({"--dataprep", root_ + "/elsewhere/prepare"});
+  Assign({});
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED);
+  controller_->Await([](const v1::WorkerUp& up) { return up.log().data() == "prepared elsewhere\n"; });
+}
+
 TEST_F(AgentTest, ACancelWhilePreparingNeedsNoGrace) {
   UseDataPreparation("echo begun; exec sleep 1000");
   StartWorker();

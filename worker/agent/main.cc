@@ -117,10 +117,11 @@ absl::Status Run(Flags flags) {
 
   std::string dataprep;
   if (trainer.inventory.needs_data()) {
-    dataprep = (std::filesystem::path(trainer.path).parent_path() / "studio-dataprep").string();
+    dataprep = flags.dataprep.empty() ? (std::filesystem::path(trainer.path).parent_path() / "studio-dataprep").string()
+                                      : std::filesystem::absolute(flags.dataprep).string();
     if (!env.Exists(dataprep)) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(dataprep, " is not there: it prepares data for ", trainer.path));
+      return absl::FailedPreconditionError(absl::StrCat(dataprep, " is not there, and it prepares the data for ",
+                                                        trainer.path, ": name it with --dataprep"));
     }
   }
   spdlog::info("worker {} (start {}) with {}, state in {}", identity.worker_id, identity.incarnation, trainer.path,

@@ -1,28 +1,49 @@
 #!/usr/bin/env bash
-# Packs what a GPU machine needs that has LibTorch (the same version, as a Python wheel) but none of our libraries:
-# release binaries with static gRPC, the CUDA trainer, tokenizer, configurations and data; weights are made there.
-#   tools/pack_device.sh [FOLDER]      default: device/; at most 64 MiB
-# There: FOLDER/run.sh [TORCH_LIB]    runs the checks of docs/performance.md and leaves their results in $OUT (default FOLDER/out)
+# Packs what a GPU machine needs that has torch in its Python and none of our Debian libraries: release binaries with
+# gRPC inside (--config=dist), the CUDA trainer, model shapes (no weights: pretrained=false draws them there from the
+# seed, the same on every machine), the FAQ, jobs, and a script that runs and compares.
+#   tools/pack_device.sh OUT.tar.gz       then, over there: tar xzf OUT.tar.gz && studio-device/run.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
-folder=${1:-device}
-tools/setup.sh build cuda model
+out=$(realpath -m "${1:?usage: tools/pack_device.sh OUT.tar.gz}")
 mapfile -t example < <(tools/fetch_example.sh)
-"${BAZEL:-bazel}" build --config=dist //controller:studio-controller //worker/agent:studio-worker //worker/data:studio-dataprep \
-  //worker/trainer:studio-trainer //worker/trainer:studio-trainer-cuda //studioctl
-rm -rf "$folder"
-mkdir -p "$folder/bin" "$folder/smollm2" "$folder/llama-1b" "$folder/data"
-for binary in controller/studio-controller worker/agent/studio-worker worker/data/studio-dataprep worker/trainer/studio-trainer \
-  worker/trainer/studio-trainer-cuda studioctl/studioctl; do
-  cp -f "bazel-bin/$binary" "$folder/bin/"
-  chmod u+w "$folder/bin/${binary##*/}"
-  strip "$folder/bin/${binary##*/}"
+[ ${#example[@]} = 3 ] || exit 1
+targets=(//controller:studio-controller //worker/agent:studio-worker //worker/trainer:studio-trainer-cuda
+  //worker/data:studio-dataprep //studioctl)
+"${BAZEL:-bazel}" build --noshow_progress --config=dist "${targets[@]}"
+
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+pack=$scratch/studio-device
+mkdir -p "$pack/bin" "$pack/data"
+for program in controller/studio-controller worker/agent/studio-worker worker/trainer/studio-trainer-cuda \
+  worker/data/studio-dataprep studioctl/studioctl; do
+  install -m 755 "bazel-bin/$program" "$pack/bin/"
+  strip "$pack/bin/$(basename "$program")"
 done
-for file in config.json generation_config.json tokenizer.json tokenizer_config.json special_tokens_map.json; do
-  if [ -e "${example[0]}/$file" ]; then cp "${example[0]}/$file" "$folder/smollm2/"; fi
+# What is neither glibc's nor libstdc++'s nor in the torch wheel (libgomp is) would be missing over there.
+for program in "$pack"/bin/*; do
+  foreign=$(objdump -p "$program" | awk '$1 == "NEEDED" { print $2 }' |
+    grep -vE '^(lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+|atomic)\.so|ld-linux|libtorch|libc10|libcudart|libgomp)' || true)
+  [ -z "$foreign" ] || { echo "pack_device: $(basename "$program") needs $foreign" >&2; exit 1; }
 done
-cp "$folder"/smollm2/*token* "$folder/llama-1b/"
-cp tests/hardware/llama-1b.config.json "$folder/llama-1b/config.json"
-cp "${example[1]}" "$folder/data/faq.jsonl"
-cp tests/hardware/*.pb.txt tests/hardware/run.sh "$folder/"
-du -sh "$folder" | cut -f 1
+cp "${example[1]}" "$pack/data/"
+for shape in smollm2 1b; do
+  mkdir "$pack/$shape"
+  cp -L "${example[0]}"/{config.json,generation_config.json,tokenizer.json,tokenizer_config.json} "$pack/$shape/"
+done
+# A billion weights in Llama 3.2's shape; the vocabulary is larger than the tokenizer's, which costs what it costs there.
+cat >"$pack/1b/config.json" <<'EOF'
+{"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 2048, "intermediate_size": 8192,
+ "num_hidden_layers": 16, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256,
+ "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 500000.0, "hidden_act": "silu",
+ "tie_word_embeddings": true, "attention_bias": false, "mlp_bias": false, "torch_dtype": "bfloat16",
+ "initializer_range": 0.02, "bos_token_id": 1, "eos_token_id": 2}
+EOF
+cp tools/device/*.pb.txt "$pack/"
+cp tools/device/run.sh tools/device/compare.py "$pack/"
+mkdir -p "$(dirname "$out")"
+tar -C "$scratch" -czf "$out" studio-device
+size=$(stat -c %s "$out")
+[ "$size" -le $((64 << 20)) ] || { echo "pack_device: $out has $size bytes, more than 64 MiB" >&2; exit 1; }
+echo "$out: $((size >> 20)) MiB" >&2

@@ -4,7 +4,7 @@
 //   ASSIGN_OR_RETURN(auto put, store->Put(file, store->HaveBytes(file.sha256())));   // goes on where it was cut off
 //   RETURN_IF_ERROR(put->Append(chunk));
 //   RETURN_IF_ERROR(put->Commit());                    // DataLoss where the hash is another; nothing is kept then
-//   RETURN_IF_ERROR(store->PlaceInFolder(artifact, "/work/model", ContentStore::Mode::kLink));
+//   RETURN_IF_ERROR(store->PlaceInFolder(artifact, "/data/model", ContentStore::Mode::kLink));
 //
 //   <folder>/blobs/ab/abcdef…   complete, read-only, never changed
 //   <folder>/partial/abcdef…    the beginning of one; kept when a put is cut off

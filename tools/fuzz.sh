@@ -19,8 +19,8 @@ fuzz() { # fuzz //PACKAGE:NAME
   package=${path%%:*} name=${path##*:}
   work=$out/$name
   mkdir -p "$work"
-  # The corpus folder is named after the target: job_text_fuzz → job_text_corpus, else corpus.
-  for folder in "$package/${name%_fuzz}_corpus" "$package/corpus"; do
+  # The corpus: NAME_corpus/ or corpus/NAME/ where a package has several targets, else corpus/.
+  for folder in "$package/${name%_fuzz}_corpus" "$package/corpus/${name%_fuzz}" "$package/corpus"; do
     if [ -d "$folder" ]; then
       cp -r "$folder/." "$work/"
       break

@@ -87,6 +87,7 @@ absl::Status Cluster::StartWorker(const std::vector<std::string>& prefix) {
         worker_state_dir(), std::string("--trainer"), Absolute(binaries_.trainer)}) {
     spec.argv.push_back(word);
   }
+  if (!binaries_.dataprep.empty()) spec.argv.insert(spec.argv.end(), {"--dataprep", Absolute(binaries_.dataprep)});
   spec.environment = EnvironmentWith({});
   ASSIGN_OR_RETURN(worker_, launcher_.Launch(spec));
   return absl::OkStatus();

@@ -1,4 +1,5 @@
-// The real binaries as a person runs them: a controller, one worker with the no-op trainer, and studioctl.
+// The real binaries as a person runs them: a controller, one worker (with the no-op trainer, unless told otherwise),
+// and studioctl.
 //
 //   Cluster cluster(folder, binaries);
 //   RETURN_IF_ERROR(cluster.StartController());
@@ -30,6 +31,8 @@ class Cluster {
     std::string controller = "controller/studio-controller";
     std::string worker = "worker/agent/studio-worker";
     std::string trainer = "tests/noop/noop_trainer";
+    // Empty: the worker finds it beside the trainer, if it needs it.
+    std::string dataprep = "";
     std::string studioctl = "studioctl/studioctl";
   };
   struct Ctl {

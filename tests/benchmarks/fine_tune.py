@@ -22,12 +22,12 @@ TRAINER = f"{ROOT}/bazel-bin/worker/trainer/studio-trainer"
 RATE = 2e-3
 JOB = """
 name: "benchmark"
-dataset {{ train_dataframe: "{data}" }}
+dataset {{ train_dataframe: "{data}" validation_size: 0 }}
 tokenizer {{ max_length: 512 }}
 architecture {{ llm_backbone: "{model}" }}
 training {{
   learning_rate: {rate} batch_size: 2 max_steps: {steps} schedule: CONSTANT warmup_steps: 0
-  evaluate_before_training: false eval_steps: 1000000 save_steps: 1000000
+  save_steps: 1000000
 }}
 prediction {{ samples: false }}
 environment {{ mixed_precision_dtype: {dtype} }}

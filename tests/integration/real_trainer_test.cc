@@ -157,8 +157,8 @@ TEST_F(RealTrainerTest, TrainerKilledAtRandomMomentsEndsBitEqual) {
   for (int kill = 1; kill <= kKills; ++kill) {
     ASSERT_OK_AND_ASSIGN(const StartedTrainer trainer, trainers_->Next());
     EXPECT_EQ(trainer.attempt(), kill);
-    // So many steps on, or at once, while it loads. Where in a step, a write or an upload it falls is chance.
-    if (const int steps = std::uniform_int_distribution<int>(0, 9)(random); steps > 0) {
+    // So many steps on; or at once, while it loads. Where in a step, a write or an upload it falls is chance.
+    if (const int steps = std::uniform_int_distribution<int>(-4, 9)(random); steps > 0) {
       ASSERT_OK_AND_ASSIGN(const v1::JobRecord record, AwaitCheckpoint(id, recorded + steps));
       recorded = record.checkpoint().step();
     }

@@ -32,7 +32,7 @@ class Cluster {
     std::string worker = "worker/agent/studio-worker";
     std::string trainer = "tests/noop/noop_trainer";
     // Empty: the worker finds it beside the trainer, if it needs it.
-    std::string dataprep = "";
+    std::string dataprep;
     std::string studioctl = "studioctl/studioctl";
   };
   struct Ctl {

@@ -14,8 +14,9 @@ exec 9>"$home/.lock"
 flock -n 9 || { echo "quickstart: another one runs in $home" >&2; exit 1; }
 
 say "Building"
+# Without the lock's descriptor: Bazel's server outlives this script.
 "${BAZEL:-bazel}" build //controller:studio-controller //worker/agent:studio-worker //worker/trainer:studio-trainer \
-  //worker/data:studio-dataprep //studioctl
+  //worker/data:studio-dataprep //studioctl 9>&-
 # One folder for all of them: the worker takes the trainer and studio-dataprep that lie beside it.
 bin=$home/bin
 mkdir -p "$bin"

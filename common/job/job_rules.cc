@@ -12,6 +12,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/job/names.h"
 #include "common/job/utf8.h"
 #include "common/status/check.h"
@@ -184,7 +185,8 @@ void CollectFiles(const Message& message, const std::string& prefix, std::vector
     if (field->message_type() != nullptr) {
       CollectFiles(reflection.GetMessage(message, field), path + ".", files);
     } else if (field->options().GetExtension(v1::rule).artifact()) {
-      files.push_back({path, reflection.GetString(message, field)});
+      const std::string value = reflection.GetString(message, field);
+      if (!value.empty()) files.push_back({path, value});
     }
   }
 }
@@ -259,6 +261,19 @@ std::vector<NamedFile> NamedFiles(const v1::Job& job) {
   std::vector<NamedFile> files;
   CollectFiles(job, "", files);
   return files;
+}
+
+void SetNamedFile(v1::Job& job, const std::string& field, std::string value) {
+  Message* message = &job;
+  const std::vector<std::string> path = absl::StrSplit(field, '.');
+  for (size_t i = 0; i < path.size(); ++i) {
+    const FieldDescriptor* step = message->GetDescriptor()->FindFieldByName(path[i]);
+    if (i + 1 == path.size()) {
+      message->GetReflection()->SetString(message, step, std::move(value));
+    } else {
+      message = message->GetReflection()->MutableMessage(message, step);
+    }
+  }
 }
 
 std::vector<Violation> FindViolations(const v1::Job& job) {

@@ -162,6 +162,15 @@ TEST(NamedFiles, AreThoseThatAJobSets) {
           testing::AllOf(Field(&NamedFile::field, "architecture.llm_backbone"), Field(&NamedFile::value, "model"))));
 }
 
+TEST(NamedFiles, CanBeSetWhereTheyAre) {
+  v1::Job job = Minimal();
+  job.mutable_architecture()->set_pretrained_adapter("");
+  for (const NamedFile& file : NamedFiles(job)) SetNamedFile(job, file.field, "/here/" + file.value);
+  EXPECT_EQ(job.dataset().train_dataframe(), "/here/rows.jsonl");
+  EXPECT_EQ(job.architecture().llm_backbone(), "/here/model");
+  EXPECT_EQ(job.architecture().pretrained_adapter(), "");
+}
+
 TEST(IsValidUtf8, FollowsRfc3629) {
   EXPECT_TRUE(IsValidUtf8("aä€😀"));
   for (const char* bad : {"\x80", "\xc3", "\xc0\xaf", "\xe0\x80\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xff"}) {

@@ -21,6 +21,7 @@
 #include "common/status/macros.h"
 #include "worker/trainer/agent_link/agent_link.h"
 #include "worker/trainer/agent_link/console_link.h"
+#include "worker/trainer/agent_link/logged_link.h"
 #include "worker/trainer/checkpoint/checkpoint_folder.h"
 #include "worker/trainer/local_paths.h"
 #include "worker/trainer/loop/run_task.h"
@@ -111,7 +112,8 @@ int RunAlone(const Flags& flags) {
 int RunForAgent(const Flags& flags, int fd) {
   PosixEnv env;
   // From here on nothing of this rank counts: it ends in the middle of whatever it does. Files appear by rename alone.
-  AgentLink link(fd, [](AgentLink::Over why) { _exit(why == AgentLink::Over::kEpochOver ? 0 : 70); });
+  AgentLink agent(fd, [](AgentLink::Over why) { _exit(why == AgentLink::Over::kEpochOver ? 0 : 70); });
+  LoggedLink link(agent, std::cerr);
   const absl::StatusOr<v1::TrainerTask> task = ReadTask(flags.task, env);
   absl::Status status = task.status();
   if (status.ok()) status = RunTask(*task, link, env, {flags.dump_batches}).status();

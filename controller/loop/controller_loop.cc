@@ -7,9 +7,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/job/job_rules.h"
 #include "common/status/check.h"
 #include "common/status/macros.h"
-#include "common/job/job_rules.h"
 #include "controller/scheduler/scheduler.h"
 
 namespace studio::controller {

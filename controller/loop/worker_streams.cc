@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/artifact/file_tree.h"
 #include "common/status/macros.h"
 #include "controller/loop/controller_loop.h"
-#include "common/artifact/file_tree.h"
 
 namespace studio::controller {
 namespace {

@@ -54,7 +54,8 @@ absl::StatusOr<LocalJob> PlanLocalJob(const v1::Job& job, const std::vector<v1::
     RETURN_IF_ERROR(CheckArtifact(artifact));
     const std::string folder = absl::StrCat(inputs_dir, "/", ArtifactDigest(artifact));
     local.fetches.push_back({artifact, folder});
-    SetNamedFile(local.job, name, artifact.single_file() ? absl::StrCat(folder, "/", artifact.files(0).path()) : folder);
+    SetNamedFile(local.job, name,
+                 artifact.single_file() ? absl::StrCat(folder, "/", artifact.files(0).path()) : folder);
   }
   return local;
 }

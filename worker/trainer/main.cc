@@ -28,7 +28,7 @@
 #include "worker/trainer/model/torch_status.h"
 #include "worker/trainer/probe/inventory.h"
 #include "worker/trainer/status/failure.h"
-#include "worker/trainer/version.h"
+#include "common/version/version.h"
 
 namespace studio {
 namespace {

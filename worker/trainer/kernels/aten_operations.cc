@@ -132,14 +132,18 @@ class AtenOperations final : public Operations {
   void EmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad) const override {
     at::NoGradGuard no_grad;
     CheckEmbeddingGradient(d_hidden, tokens, grad);
-    // Not index_add_, which adds by atomics on CUDA.
-    at::Tensor(grad).index_put_({tokens}, Wide(d_hidden), /*accumulate=*/true);
+    // Each adds with atomics on the other kind of device, in any order.
+    if (grad.is_cpu()) {
+      at::Tensor(grad).index_add_(0, tokens, Wide(d_hidden));
+    } else {
+      at::Tensor(grad).index_put_({tokens}, Wide(d_hidden), /*accumulate=*/true);
+    }
   }
 
   void SumOfSquares(const at::Tensor& flat, const at::Tensor& sum) const override {
     at::NoGradGuard no_grad;
     CheckSumOfSquares(flat, sum);
-    sum.copy_(flat.dot(flat));
+    sum.copy_(flat.square().sum());  // sums go pairwise, norms and dot products in a row
   }
 
   void AdamWStep(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,

@@ -22,8 +22,9 @@ struct CompilerTest : testing::Test {
 
 // The names that the host asks for, each with every width of access that it may choose.
 std::vector<std::string> KernelNames() {
-  std::vector<std::string> names = {"rms_d_weight", "squares_partial", "squares_total", "cross_entropy_bf16",
-                                    "cross_entropy_f32"};
+  std::vector<std::string> names = {"rms_d_weight",       "squares_partial",   "squares_total",
+                                    "cross_entropy_bf16", "cross_entropy_f32", "silu_adapters_bf16",
+                                    "gelu_adapters_bf16", "glu_adapter_sums"};
   const auto add = [&](std::vector<std::string> kernels, std::vector<std::string> suffixes) {
     for (const std::string& kernel : kernels) {
       for (const std::string& suffix : suffixes) names.push_back(kernel + suffix);

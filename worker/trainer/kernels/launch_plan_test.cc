@@ -40,5 +40,27 @@ TEST(FlatLaunch, CountsIn32Bits) {
   EXPECT_FALSE(FlatLaunch("rope", at::kBFloat16, 8, int64_t{1} << 31));
 }
 
+TEST(PlanGluAdapters, GivesTheDeviceSomeThousandBlocks) {
+  const auto plan = PlanGluAdapters(at::kBFloat16, 16384, 8192, 16, {At(256, {16448})}, {At(256, {2112})});
+  ASSERT_TRUE(plan);
+  EXPECT_EQ(plan->column_blocks, 128u);
+  EXPECT_EQ(plan->chunk_rows, 1024);
+  EXPECT_EQ(plan->chunks, 16);
+  const auto small = PlanGluAdapters(at::kBFloat16, 500, 1536, 8, {At(256, {3136})}, {At(256, {640})});
+  EXPECT_EQ(small->chunk_rows, 128);
+  EXPECT_EQ(small->chunks, 4);
+}
+
+TEST(PlanGluAdapters, LeavesWhatItCannotReadToTheProducts) {
+  const std::vector<Layout> wide = {At(256, {16448})}, low = {At(256, {2112})};
+  EXPECT_TRUE(PlanGluAdapters(at::kBFloat16, 64, 8192, 2, wide, low));
+  EXPECT_FALSE(PlanGluAdapters(at::kFloat, 64, 8192, 16, wide, low));
+  EXPECT_FALSE(PlanGluAdapters(at::kBFloat16, 64, 8192, 32, wide, low));
+  EXPECT_FALSE(PlanGluAdapters(at::kBFloat16, 64, 8192, 15, wide, low));
+  EXPECT_FALSE(PlanGluAdapters(at::kBFloat16, 64, 8200, 16, wide, low));
+  EXPECT_FALSE(PlanGluAdapters(at::kBFloat16, 64, 8192, 16, {At(256, {16449})}, low));
+  EXPECT_FALSE(PlanGluAdapters(at::kBFloat16, 64, 8192, 16, wide, {At(258, {2112})}));
+}
+
 }  // namespace
 }  // namespace studio::kernels

@@ -59,9 +59,9 @@ TEST_P(OperationsTest, CrossEntropyHoldsForExtremeLogits) {
   const at::Tensor losses = Floats({6}, -1);
   ops().CrossEntropyInPlace(logits, labels, 1, losses);
   for (int row = 0; row < 6; ++row) {
-    // LibTorch's plain formula subtracts two numbers of the logits' size.
+    // A few roundings of a number of the logits' size.
     const double size = leaf[row].detach().abs().nan_to_num(0, 0, 0).max().item<double>();
-    EXPECT_NEAR(losses[row].item<double>(), expected[row].item<double>(), 1e-5 + 1e-7 * size) << "row " << row;
+    EXPECT_NEAR(losses[row].item<double>(), expected[row].item<double>(), 1e-5 + 2.5e-7 * size) << "row " << row;
     ExpectClose(logits[row], leaf.grad()[row].nan_to_num(0), 4e-3, 4e-3, "gradient");
   }
 }

@@ -145,6 +145,21 @@ class CudaOperations final : public Operations {
                static_cast<unsigned>(out.size(1)), RowStride(gate_up), RowStride(out));
   }
 
+  void GluForwardWithAdapter(Activation activation, const at::Tensor& gate_up, const at::Tensor& a,
+                             const at::Tensor& out, const at::Tensor& low) const override {
+    CheckGluAdapter(gate_up, a, out, low);
+    constexpr int64_t kTokens = 16;  // of a block: cuda/glu_low_rank.cu
+    const int64_t rows = out.size(0), width = out.size(1), rank = a.size(0);
+    const bool wide = Access(out.scalar_type(), width, {gate_up, a, out}) == 8;
+    if (!wide || width % 32 != 0 || rank > 16 || rows > INT32_MAX) {
+      return aten_->GluForwardWithAdapter(activation, gate_up, a, out, low);
+    }
+    const char* const kernel = activation == Activation::kSilu ? "silu_low_rank_bf16" : "gelu_low_rank_bf16";
+    (*module_)({kernel, static_cast<unsigned>((rows + kTokens - 1) / kTokens), 256}, Pointer(gate_up), Pointer(a),
+               Pointer(out), Pointer(low), static_cast<int>(rows), Width(out), static_cast<int>(rank),
+               RowStride(gate_up), RowStride(a), RowStride(out), RowStride(low));
+  }
+
   void GluBackward(Activation activation, const at::Tensor& d_out, const at::Tensor& gate_up,
                    const at::Tensor& out) const override {
     CheckGluBackward(d_out, gate_up, out);

@@ -31,8 +31,8 @@ std::vector<std::string> KernelNames() {
       for (const std::string& suffix : suffixes) names.push_back(kernel + suffix);
     }
   };
-  add({"rms_forward", "rms_backward", "rms_backward_dw"}, {"_bf16_v8_p1", "_bf16_v8_p2", "_bf16_v8_p4", "_bf16_v8_p8",
-                                                           "_bf16_v1_p8", "_f32_v4_p1", "_f32_v4_p4", "_f32_v1_p8"});
+  add({"rms_forward", "rms_backward", "rms_backward_dw"},
+      {"_bf16_v8_p1", "_bf16_v8_p2", "_bf16_v8_p4", "_bf16_v1_p8", "_f32_v4_p1", "_f32_v4_p4", "_f32_v1_p8"});
   add({"rope", "rope_gather"}, {"_bf16_v8", "_bf16_v4", "_bf16_v1", "_f32_v4", "_f32_v1"});
   add({"silu_forward", "silu_backward", "gelu_forward", "gelu_backward", "embedding_gradient"},
       {"_bf16_v8", "_bf16_v1", "_f32_v4", "_f32_v1"});

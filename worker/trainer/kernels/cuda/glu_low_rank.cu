@@ -24,7 +24,7 @@ __device__ __forceinline__ void GluLowRank(const bf16* gate_up, const bf16* a, b
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
   const long long first = static_cast<long long>(blockIdx.x) * 16 + g;
   float sum[2][4] = {};
-#pragma unroll 2
+#pragma unroll 1
   for (int column = warp * 32 + q * 8; column < width; column += LOW_RANK_WARPS * 32) {
     uint4 gate[2], up[2], ranks[2];
 #pragma unroll

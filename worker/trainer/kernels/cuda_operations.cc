@@ -222,7 +222,7 @@ class CudaOperations final : public Operations {
   void SumOfSquares(const at::Tensor& flat, const at::Tensor& sum) const override {
     CheckSumOfSquares(flat, sum);
     const unsigned block = 512;
-    const int64_t blocks = std::clamp<int64_t>(flat.size(0) / (4 * block), 1, kMaxSquaresBlocks);
+    const int64_t blocks = std::clamp<int64_t>(flat.size(0) / (int64_t{4} * block), 1, kMaxSquaresBlocks);
     const at::Tensor partial = at::empty({blocks}, flat.options());
     (*module_)({"squares_partial", static_cast<unsigned>(blocks), block}, Pointer(flat), Pointer(partial),
                static_cast<long long>(flat.size(0)));

@@ -81,7 +81,7 @@ Launch CrossEntropyLaunch(at::ScalarType type, int64_t rows, int64_t vocab, cons
   const int access = static_cast<int>(kBytes / logits.element_bytes);
   const int64_t per_thread = DivideUp(DivideUp(vocab, access), kMaxBlock);
   const int64_t shared = std::max<int64_t>(per_thread - kKept, 0) * kMaxBlock * kBytes;
-  const bool cached = 2 * device.multiprocessors * vocab * logits.element_bytes <= device.cache_bytes;
+  const bool cached = int64_t{2} * device.multiprocessors * vocab * logits.element_bytes <= device.cache_bytes;
   const bool fits = shared + kOwn <= device.shared_bytes_per_block;
   const bool kept = !cached && fits && WidestAccess({access, 1}, {vocab}, {logits}) == access;
   return Launch{.kernel = absl::StrCat(kept ? "cross_entropy_kept_" : "cross_entropy_", TypeName(type)),

@@ -34,6 +34,7 @@ void CheckMatrix(const char* name, const at::Tensor& x) {
 }
 
 void CheckAngles(const at::Tensor& cosine, const at::Tensor& sine, int64_t rows, int64_t head_dim) {
+  // NOLINTNEXTLINE(bugprone-infinite-loop): the check ends the program
   STUDIO_CHECK(head_dim > 0 && head_dim % 2 == 0) << "head_dim " << head_dim << " is odd";
   CheckFlat("cosine", cosine, {rows, head_dim / 2}, at::kFloat);
   CheckFlat("sine", sine, {rows, head_dim / 2}, at::kFloat);
@@ -146,7 +147,7 @@ void CheckAdamW(const at::Tensor& weights, const at::Tensor& grad, const at::Ten
   CheckFlat("exp_avg", exp_avg, weights.sizes(), at::kFloat);
   CheckFlat("exp_avg_sq", exp_avg_sq, weights.sizes(), at::kFloat);
   CheckFlat("sum_of_squares", sum_of_squares, {}, at::kFloat);
-  STUDIO_CHECK(step >= 1) << "step " << step;
+  STUDIO_CHECK(step >= 1) << "step " << step;  // NOLINT(bugprone-infinite-loop): the check ends the program
   if (copy.defined()) {
     CheckFlat("copy", copy, weights.sizes(), copy.scalar_type());
     STUDIO_CHECK(IsCompute(copy.scalar_type())) << "copy is " << at::toString(copy.scalar_type());

@@ -31,13 +31,13 @@ at::Tensor OperationsTest::Normal(at::IntArrayRef sizes) {
 
 at::Tensor OperationsTest::EmptyRows(int64_t rows, int64_t width, int64_t border) {
   const auto options = at::TensorOptions().dtype(GetParam().type).device(GetParam().device);
-  const at::Tensor view = at::full({rows, width + border}, kBorder, options).narrow(1, 0, width);
+  at::Tensor view = at::full({rows, width + border}, kBorder, options).narrow(1, 0, width);
   view.fill_(std::numeric_limits<double>::quiet_NaN());
   return view;
 }
 
 at::Tensor OperationsTest::NormalRows(int64_t rows, int64_t width, int64_t border) {
-  const at::Tensor view = EmptyRows(rows, width, border);
+  at::Tensor view = EmptyRows(rows, width, border);
   view.copy_(Normal({rows, width}));
   return view;
 }

@@ -200,7 +200,8 @@ void LinearGroup::CopyAdapters(at::ScalarType dtype) {
     const int64_t r = member.lora_a.size(0);
     compute_.lora_a.narrow(0, row, r).copy_(member.lora_a.detach());
     at::Tensor b = compute_.lora_bt.narrow(0, row, r).narrow(1, member.begin, member.out).t();
-    at::mul_out(b, member.lora_b.detach(), at::scalar_tensor(scale_, member.lora_b.options().requires_grad(false).device(at::kCPU)));
+    at::mul_out(b, member.lora_b.detach(),
+                at::scalar_tensor(scale_, member.lora_b.options().requires_grad(false).device(at::kCPU)));
     row += r;
   }
 }

@@ -39,8 +39,7 @@ class Planner {
 void AddGradient(Planner& planner, const GroupShape& group, Layout::Layer::Gradient& gradient) {
   if (group.rank == 0) return;
   planner.AddFp32(gradient.a, group.rank, group.in, kBackward, kBackward);
-  // Members' B lie below each other: together at most what one matrix of the group's width would take.
-  planner.AddFp32(gradient.b, group.out, group.rank, kBackward, kBackward);
+  planner.AddFp32(gradient.b, 1, group.b_elements, kBackward, kBackward);
 }
 
 }  // namespace
@@ -83,7 +82,6 @@ Layout Plan(const LayoutInput& input) {
   // In the forward pass it holds the last layer's stream at the rows that have a label.
   planner.Add(layout.d_normed, rows, std::max(input.hidden, attended), kForward, kBackward);
   planner.Add(layout.d_activation, rows, intermediate, kBackward, kBackward);
-  planner.Add(layout.activation_again, rows, intermediate, kBackward, kBackward);
   planner.Add(layout.d_qkv, rows, qkv, kBackward, kBackward);
   layout.total_bytes = planner.PlaceAll();
   return layout;

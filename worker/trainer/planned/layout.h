@@ -24,6 +24,8 @@ struct GroupShape {
   int64_t out = 0;
   int64_t rank = 0;
   int64_t border = 0;
+  // Of all members' B.
+  int64_t b_elements = 0;
 };
 
 struct LayoutInput {
@@ -58,7 +60,8 @@ struct Layout {
     Matrix mlp_rstd;         // [T, 1]
     Matrix gate_up;          // [T, out of gate_up + border]: becomes its gradient | that times B
     Matrix down_low;         // [T, border of down]
-    // Gradients of the adapters of each group, fp32: A [rank, in]; B [out, r] of each member in turn.
+    // Gradients of the adapters of each group, fp32: A [rank, in], the members' below each other; B [1, b_elements],
+    // [out, r] of each member in turn.
     struct Gradient {
       Matrix a, b;
     };
@@ -74,9 +77,8 @@ struct Layout {
   Matrix losses;         // [T, 1]
   Matrix d_stream;       // [T, hidden + the larger border of o and down]
   Matrix d_normed;       // [T, the larger of hidden and in of o]
-  Matrix d_activation;   // [T, in of down]
-  Matrix activation_again;  // [T, in of down]
-  Matrix d_qkv;             // [T, out of qkv + border]
+  Matrix d_activation;   // [T, in of down]: then the activation, made again
+  Matrix d_qkv;          // [T, out of qkv + border]
   int64_t total_bytes = 0;
 };
 

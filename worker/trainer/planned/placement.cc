@@ -13,7 +13,8 @@ int64_t Aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * 
 int64_t Place(std::span<Interval> intervals) {
   std::vector<Interval*> by_size;
   for (Interval& interval : intervals) by_size.push_back(&interval);
-  std::stable_sort(by_size.begin(), by_size.end(), [](const Interval* a, const Interval* b) { return a->bytes > b->bytes; });
+  std::stable_sort(by_size.begin(), by_size.end(),
+                   [](const Interval* a, const Interval* b) { return a->bytes > b->bytes; });
 
   int64_t total = 0;
   std::vector<Interval*> placed;  // by offset

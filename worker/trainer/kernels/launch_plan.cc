@@ -1,0 +1,69 @@
+#include "worker/trainer/kernels/launch_plan.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+
+namespace studio::kernels {
+namespace {
+
+constexpr int64_t kMaxGrid = std::numeric_limits<int32_t>::max();
+constexpr int64_t kWarp = 32;
+constexpr int64_t kFlatBlock = 256;
+constexpr int64_t kMaxBlock = 1024;
+
+int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+// How many accesses a thread of the row kernels may make: those for which cuda/rms_norm.cu has kernels.
+std::vector<int64_t> AccessesPerThread(at::ScalarType type, int access) {
+  if (access == 1) return {8};
+  return type == at::kBFloat16 ? std::vector<int64_t>{1, 2} : std::vector<int64_t>{1, 4};
+}
+
+}  // namespace
+
+Layout LayoutOf(const at::Tensor& tensor) {
+  Layout layout{reinterpret_cast<uint64_t>(tensor.data_ptr()), static_cast<int64_t>(tensor.element_size()), {}};
+  for (int64_t d = 0; d + 1 < tensor.dim(); ++d) {
+    if (tensor.size(d) > 1) layout.strides.push_back(tensor.stride(d));
+  }
+  return layout;
+}
+
+int WidestAccess(std::initializer_list<int> accesses, std::initializer_list<int64_t> extents,
+                 const std::vector<Layout>& layouts) {
+  for (const int access : accesses) {
+    const auto fits = [&](int64_t x) { return x % access == 0; };
+    if (std::all_of(extents.begin(), extents.end(), fits) &&
+        std::all_of(layouts.begin(), layouts.end(), [&](const Layout& layout) {
+          return layout.address % (access * layout.element_bytes) == 0 &&
+                 std::all_of(layout.strides.begin(), layout.strides.end(), fits);
+        })) {
+      return access;
+    }
+  }
+  return 1;
+}
+
+absl::string_view TypeName(at::ScalarType type) { return type == at::kBFloat16 ? "bf16" : "f32"; }
+
+std::optional<Launch> FlatLaunch(absl::string_view kernel, at::ScalarType type, int access, int64_t items) {
+  if (items > kMaxGrid) return std::nullopt;  // kernels count in 32 bits
+  return Launch{absl::StrCat(kernel, "_", TypeName(type), "_v", access),
+                static_cast<unsigned>(DivideUp(items, kFlatBlock)), static_cast<unsigned>(kFlatBlock)};
+}
+
+std::optional<Launch> RowLaunch(absl::string_view kernel, at::ScalarType type, int access, int64_t rows,
+                                int64_t width) {
+  if (rows > kMaxGrid) return std::nullopt;
+  for (const int64_t per_thread : AccessesPerThread(type, access)) {
+    const int64_t threads = DivideUp(DivideUp(width, access * per_thread), kWarp) * kWarp;
+    if (threads > kMaxBlock) continue;
+    return Launch{absl::StrCat(kernel, "_", TypeName(type), "_v", access, "_p", per_thread),
+                  static_cast<unsigned>(rows), static_cast<unsigned>(threads)};
+  }
+  return std::nullopt;
+}
+
+}  // namespace studio::kernels

@@ -1,0 +1,50 @@
+// Which kernel of cuda/*.cu an operation runs, and with how many threads. Pure.
+//
+//   const int access = WidestAccess({8, 1}, {width}, {LayoutOf(gate_up), LayoutOf(out)});
+//   std::optional<Launch> launch = FlatLaunch("silu_forward", at::kBFloat16, access, rows * width / access);
+//
+// Nothing where no kernel is made for such a shape.
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <cstdint>
+#include <initializer_list>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+
+namespace studio::kernels {
+
+struct Launch {
+  std::string kernel;
+  unsigned grid = 1;
+  unsigned block = 1;
+  unsigned grid_y = 1;
+  unsigned block_y = 1;
+};
+
+// What decides how wide a tensor can be accessed.
+struct Layout {
+  uint64_t address = 0;
+  int64_t element_bytes = 0;
+  std::vector<int64_t> strides;  // in elements, of all dimensions but the last that have more than one entry
+};
+Layout LayoutOf(const at::Tensor& tensor);
+
+// The widest of `accesses` (elements, falling, 1 the last) of which every extent, stride and address is a multiple.
+int WidestAccess(std::initializer_list<int> accesses, std::initializer_list<int64_t> extents,
+                 const std::vector<Layout>& layouts);
+
+// "bf16" or "f32".
+absl::string_view TypeName(at::ScalarType type);
+
+// `items` threads, counted flat.
+std::optional<Launch> FlatLaunch(absl::string_view kernel, at::ScalarType type, int access, int64_t items);
+
+// One block a row, the row in the block's registers.
+std::optional<Launch> RowLaunch(absl::string_view kernel, at::ScalarType type, int access, int64_t rows, int64_t width);
+
+}  // namespace studio::kernels

@@ -7,7 +7,8 @@ namespace studio {
 Batch BuildBatch(const RowStore& rows, const MicroBatchRows& micro, int64_t step, at::Device device) {
   const int64_t tokens = rows.Tokens(micro.rows);
   // Lines of one matrix, so that a single copy brings them to the device.
-  const at::Tensor lines = at::empty({5, tokens}, at::kLong);
+  // Pinned, so that it need not wait for what is queued there.
+  const at::Tensor lines = at::empty({5, tokens}, at::TensorOptions(at::kLong).pinned_memory(device.is_cuda()));
   int64_t* const token = lines.data_ptr<int64_t>();
   int64_t* const position = token + tokens;
   int64_t* const label = position + tokens;
@@ -37,7 +38,7 @@ Batch BuildBatch(const RowStore& rows, const MicroBatchRows& micro, int64_t step
     }
     batch.cu_seqlens.push_back(static_cast<int32_t>(at));
   }
-  const at::Tensor there = lines.to(device);
+  const at::Tensor there = lines.to(device, /*non_blocking=*/true);
   batch.tokens = there[0];
   batch.positions = there[1];
   batch.labels = there[2];

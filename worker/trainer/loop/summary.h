@@ -26,6 +26,8 @@ struct RunSummary {
   int64_t peak_memory_bytes = 0;
   double seconds = 0;
   std::string device;
+  // Which schedule made the gradients, and why.
+  std::string step;
   // Files under out_dir/result; empty where it stopped.
   v1::Artifact result;
 };

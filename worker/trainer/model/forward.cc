@@ -58,7 +58,10 @@ PassPtr CausalLm::Impl::MakePass(const Batch& batch, bool training) {
   pass->sine = at::index_select(sine_table, 0, where);
   pass->attention = attention;
   if (attention == Attention::kFlash) {
-    pass->cu_seqlens_device = at::tensor(batch.cu_seqlens, at::TensorOptions(at::kInt)).to(options.device);
+    // Pinned, so that it need not wait for what is queued there.
+    pass->cu_seqlens_device = at::tensor(batch.cu_seqlens, at::TensorOptions(at::kInt))
+                                  .pin_memory()
+                                  .to(options.device, /*non_blocking=*/true);
   }
   pass->heads = arch.num_heads;
   pass->kv_heads = arch.num_kv_heads;

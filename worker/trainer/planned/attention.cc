@@ -92,8 +92,8 @@ void AttentionBackward(AttentionKind kind, const kernels::Operations& ops, const
   } else {
     std::tie(dq, dk, dv) = at::_scaled_dot_product_cudnn_attention_backward(
         Sequences(d_heads, *pass), saved.q, saved.k, saved.v, saved.raw_out, saved.log_sum_exp, saved.seed,
-        saved.offset, /*attn_bias=*/at::Tensor(), /*cum_seq_q=*/at::Tensor(), /*cum_seq_k=*/at::Tensor(),
-        pass->longest, pass->longest, 0.0, /*is_causal=*/true);
+        saved.offset, /*attn_bias=*/at::Tensor(), /*cum_seq_q=*/at::Tensor(), /*cum_seq_k=*/at::Tensor(), pass->longest,
+        pass->longest, 0.0, /*is_causal=*/true);
   }
   ops.RopeBackwardGather(dq, dk, dv, pass->cosine, pass->sine, d_qkv);
 }

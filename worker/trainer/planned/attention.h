@@ -27,9 +27,9 @@ enum class AttentionKind {
 AttentionKind ChooseAttention(const Pass& pass, at::ScalarType dtype, at::Device device, bool full);
 
 struct AttentionSaved {
-  at::Tensor out;           // [T, heads * head_dim]
-  at::Tensor q, k, v;       // views of qkv, turned
-  at::Tensor raw_out;       // as the library returned it; kReference: with its graph
+  at::Tensor out;      // [T, heads * head_dim]
+  at::Tensor q, k, v;  // views of qkv, turned
+  at::Tensor raw_out;  // as the library returned it; kReference: with its graph
   at::Tensor log_sum_exp;
   at::Tensor seed, offset;  // of a dropout that is off; the libraries ask for them all the same
   at::Tensor leaf;          // kReference: the input of the graph

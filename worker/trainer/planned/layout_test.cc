@@ -83,7 +83,8 @@ TEST(Plan, KeepsForEachLayerWhatItsBackwardPassReads) {
   // What all layers share, the gradients, and the logits: less than a fourteenth of what is kept.
   EXPECT_LT(layout.total_bytes, kept + kept / 14);
   // With attention's output and the weights (2.5 GiB and their borders) below the 17.5 GiB of the goal.
-  EXPECT_LT(layout.total_bytes + KeptByAttentionBytes(input, 32) + (int64_t{1} << 30) * 27 / 10, (int64_t{1} << 30) * 35 / 2);
+  EXPECT_LT(layout.total_bytes + KeptByAttentionBytes(input, 32) + (int64_t{1} << 30) * 27 / 10,
+            (int64_t{1} << 30) * 35 / 2);
 }
 
 TEST(Plan, LogitsLieWhereNoPassOverTheLayersIs) {

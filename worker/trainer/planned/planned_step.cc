@@ -30,12 +30,12 @@ LayoutInput LayoutInputOf(CausalLm& model, int64_t max_tokens, int64_t loss_rows
   const DecoderParts parts = model.Parts();
   LayoutInput input = {.hidden = parts.arch.hidden_size,
                        .vocab = parts.arch.vocab_size,
+                       .layers = {},
                        .max_tokens = max_tokens,
                        .loss_rows = loss_rows,
                        .element_bytes = static_cast<int64_t>(c10::elementSize(model.options().compute_dtype))};
   for (const DecoderLayer& layer : parts.layers) {
-    input.layers.push_back(
-        {ShapeOf(layer.qkv), ShapeOf(layer.o), ShapeOf(layer.gate_up), ShapeOf(layer.down)});
+    input.layers.push_back({ShapeOf(layer.qkv), ShapeOf(layer.o), ShapeOf(layer.gate_up), ShapeOf(layer.down)});
   }
   return input;
 }
@@ -92,8 +92,8 @@ at::Tensor PlannedStep::AccumulateGradients(const Batch& batch, double scale) {
   if (micro.learnt == 0) return at::zeros({}, at::TensorOptions(device).dtype(at::kDouble));
   if (micro.learnt < micro.tokens) micro.rows = rows;
   micro.pass = model_.TrainingPass(batch);
-  micro.attention = ChooseAttention(*micro.pass, model_.options().compute_dtype, device,
-                                    micro.tokens == layout_.stream.rows);
+  micro.attention =
+      ChooseAttention(*micro.pass, model_.options().compute_dtype, device, micro.tokens == layout_.stream.rows);
   for (DecoderLayer& layer : model_.Parts().layers) {
     for (LinearGroup* group : layer.groups()) group->Prepare(model_.options().compute_dtype);
   }

@@ -75,7 +75,9 @@ class PlannedStep {
                      const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low);
   void AddToGrads();
   // Below the first adapter nothing needs a gradient.
-  bool Needed(size_t layer, int group) const { return layer > first_layer_ || (layer == first_layer_ && group >= first_group_); }
+  bool Needed(size_t layer, int group) const {
+    return layer > first_layer_ || (layer == first_layer_ && group >= first_group_);
+  }
 
   at::Tensor Rows(const Matrix& matrix, int64_t rows) const { return arena_.Rows(matrix, rows); }
 

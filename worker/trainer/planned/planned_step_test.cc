@@ -25,7 +25,9 @@ struct Outcome {
 
 ModelOptions WithLora(at::ScalarType type = at::kFloat) {
   ModelOptions options;
-  options.lora = LoraConfig{.r = 4, .alpha = 12};
+  options.lora.emplace();
+  options.lora->r = 4;
+  options.lora->alpha = 12;
   options.compute_dtype = options.base_dtype = type;
   options.bordered = true;
   return options;

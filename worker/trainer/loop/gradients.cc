@@ -39,10 +39,9 @@ absl::StatusOr<Gradients> Gradients::Create(CausalLm& model, const StepChoice& c
   ASSIGN_OR_RETURN(gradients.planned_, CatchTorch([&] {
                      return std::make_unique<planned::PlannedStep>(model, max_tokens, std::move(chosen.operations));
                    }));
-  gradients.description_ =
-      absl::StrFormat("planned, %.2f GiB laid out, element-wise work by %s",
-                      static_cast<double>(gradients.planned_->layout().total_bytes) / (1 << 30),
-                      gradients.planned_->operations().name());
+  gradients.description_ = absl::StrFormat("planned, %.2f GiB laid out, element-wise work by %s",
+                                           static_cast<double>(gradients.planned_->layout().total_bytes) / (1 << 30),
+                                           gradients.planned_->operations().name());
   if (!chosen.note.empty()) absl::StrAppend(&gradients.description_, " (", chosen.note, ")");
   return gradients;
 }

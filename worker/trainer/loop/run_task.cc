@@ -1,5 +1,6 @@
 #include "worker/trainer/loop/run_task.h"
 
+#include <algorithm>
 #include <chrono>
 #include <optional>
 #include <utility>
@@ -119,7 +120,13 @@ absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, 
   if (!options.dump_batches.empty()) {
     ASSIGN_OR_RETURN(dump, BatchDump::Create(options.dump_batches));
   }
-  TrainLoop loop({task, setup, train_rows, validation_rows, link, env, identity, dump ? &*dump : nullptr}, summary);
+  std::optional<StepProfile> profile;
+  if (!options.profile.empty()) {
+    profile.emplace(options.profile, std::min<int64_t>(10, setup.feed.total_steps - 1), setup.model->options().device);
+  }
+  TrainLoop loop({task, setup, train_rows, validation_rows, link, env, identity, dump ? &*dump : nullptr,
+                  profile ? &*profile : nullptr},
+                 summary);
   if (!task.resume_dir().empty()) RETURN_IF_ERROR(loop.Resume(task.resume_dir()));
 
   link.Send(StateEvent(v1::ATTEMPT_RUNNING));

@@ -21,6 +21,8 @@ struct RunOptions {
   // Write every batch that is trained to this file. Empty: no.
   std::string dump_batches;
   StepKind step = StepKind::kAuto;
+  // Write the timeline of the run's eleventh step (of its last, where there are fewer) to this file. Empty: no.
+  std::string profile;
 };
 
 absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, Env& env, const RunOptions& options);

@@ -27,6 +27,8 @@ std::string SummaryJson(const RunSummary& summary) {
   }
   json["first_step"] = summary.first_step;
   json["losses"] = summary.losses;
+  json["step_seconds"] = summary.step_seconds;
+  json["step_tokens"] = summary.step_tokens;
   // A generated answer may end inside a character.
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }

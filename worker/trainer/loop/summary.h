@@ -18,6 +18,9 @@ struct RunSummary {
   // losses[i]: of optimizer step first_step + i (0-based). A resumed run has only its own.
   int64_t first_step = 0;
   std::vector<double> losses;
+  // Of the same steps: from choosing the rows to the loss that was read, and the tokens of all ranks.
+  std::vector<double> step_seconds;
+  std::vector<int64_t> step_tokens;
   std::optional<v1::Evaluation> before, after;
   std::vector<v1::Evaluation> evaluations;
   std::vector<v1::Sample> samples;

@@ -103,9 +103,18 @@ absl::StatusOr<TrainLoop::StepResult> TrainLoop::ComputeStep(int64_t step) {
 
 absl::StatusOr<TrainLoop::StepResult> TrainLoop::Step(int64_t step) {
   const double start = NowSeconds();
-  absl::StatusOr<absl::StatusOr<StepResult>> caught = CatchTorch([&] { return ComputeStep(step); });
+  absl::StatusOr<absl::StatusOr<StepResult>> caught = CatchTorch([&] {
+    if (parts_.profile != nullptr) parts_.profile->Before(step);
+    auto result = ComputeStep(step);
+    if (parts_.profile != nullptr) parts_.profile->After(step);
+    return result;
+  });
   if (!caught.ok()) return WithContext(caught.status(), absl::StrCat("step ", step + 1, ": "));
-  if (caught->ok()) meter_.Step((*caught)->tokens, NowSeconds() - start);
+  if (caught->ok()) {
+    meter_.Step((*caught)->tokens, NowSeconds() - start);
+    summary_.step_seconds.push_back(NowSeconds() - start);
+    summary_.step_tokens.push_back((*caught)->tokens);
+  }
   return *std::move(caught);
 }
 

@@ -4,12 +4,14 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/clamp.h>
+#include <ATen/ops/empty.h>
 #include <ATen/ops/full_like.h>
 #include <ATen/ops/gather.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/logsumexp.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/silu_backward.h>
@@ -42,6 +44,11 @@ at::Tensor Activate(Activation activation, const at::Tensor& gate) {
 }
 at::Tensor ActivateBackward(Activation activation, const at::Tensor& d, const at::Tensor& gate) {
   return activation == Activation::kSilu ? at::silu_backward(d, gate) : at::gelu_backward(d, gate, "tanh");
+}
+
+// a^T b in fp32.
+at::Tensor Product(const at::Tensor& a, const at::Tensor& b) {
+  return a.is_cuda() && a.scalar_type() != at::kFloat ? at::mm(a.t(), b, at::kFloat) : at::mm(Wide(a).t(), Wide(b));
 }
 
 class AtenOperations final : public Operations {
@@ -117,6 +124,18 @@ class AtenOperations final : public Operations {
     if (out.defined()) out.copy_(again);
   }
 
+  void GluBackwardWithAdapters(Activation activation, const at::Tensor& d_out, const at::Tensor& gate_up,
+                               const GluAdapters& adapters) const override {
+    at::NoGradGuard no_grad;
+    CheckGluAdapters(d_out, gate_up, adapters);
+    const at::Tensor out = at::empty(d_out.sizes(), d_out.options());
+    GluBackward(activation, d_out, gate_up, out);
+    const int64_t width = d_out.size(1);
+    adapters.down_a.copy_(Product(adapters.down_low, out));
+    adapters.gate_b.copy_(Product(gate_up.narrow(1, 0, width), adapters.gate_low));
+    adapters.up_b.copy_(Product(gate_up.narrow(1, width, width), adapters.up_low));
+  }
+
   void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, double scale,
                            const at::Tensor& losses) const override {
     at::NoGradGuard no_grad;
@@ -132,14 +151,18 @@ class AtenOperations final : public Operations {
   void EmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad) const override {
     at::NoGradGuard no_grad;
     CheckEmbeddingGradient(d_hidden, tokens, grad);
-    // Not index_add_, which adds by atomics on CUDA.
-    at::Tensor(grad).index_put_({tokens}, Wide(d_hidden), /*accumulate=*/true);
+    // Each adds with atomics on the other kind of device, in any order.
+    if (grad.is_cpu()) {
+      at::Tensor(grad).index_add_(0, tokens, Wide(d_hidden));
+    } else {
+      at::Tensor(grad).index_put_({tokens}, Wide(d_hidden), /*accumulate=*/true);
+    }
   }
 
   void SumOfSquares(const at::Tensor& flat, const at::Tensor& sum) const override {
     at::NoGradGuard no_grad;
     CheckSumOfSquares(flat, sum);
-    sum.copy_(flat.dot(flat));
+    sum.copy_(flat.square().sum());  // sums go pairwise, norms and dot products in a row
   }
 
   void AdamWStep(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,

@@ -25,6 +25,12 @@ struct HeadStrides {
 };
 HeadStrides StridesOf(const at::Tensor& heads) { return {heads.stride(0), heads.stride(1), heads.stride(2)}; }
 
+// As in cuda/glu_adapters.cu.
+struct LowRank {
+  const void *down, *gate, *up;
+  long long down_stride, gate_stride, up_stride;
+};
+
 // As in cuda/adamw.cu.
 struct AdamWNumbers {
   float max_grad_norm;
@@ -150,6 +156,26 @@ class CudaOperations final : public Operations {
                static_cast<unsigned>(d_out.size(1)), RowStride(d_out), RowStride(gate_up), RowStride(out));
   }
 
+  void GluBackwardWithAdapters(Activation activation, const at::Tensor& d_out, const at::Tensor& gate_up,
+                               const GluAdapters& adapters) const override {
+    CheckGluAdapters(d_out, gate_up, adapters);
+    const int64_t rows = d_out.size(0), width = d_out.size(1), rank = adapters.down_low.size(1);
+    const std::optional<AdapterLaunch> plan =
+        PlanGluAdapters(d_out.scalar_type(), rows, width, rank, {LayoutOf(d_out), LayoutOf(gate_up)},
+                        {LayoutOf(adapters.down_low), LayoutOf(adapters.gate_low), LayoutOf(adapters.up_low)});
+    if (!plan) return aten_->GluBackwardWithAdapters(activation, d_out, gate_up, adapters);
+    const LowRank low{Pointer(adapters.down_low),   Pointer(adapters.gate_low),   Pointer(adapters.up_low),
+                      RowStride(adapters.down_low), RowStride(adapters.gate_low), RowStride(adapters.up_low)};
+    const at::Tensor partial = at::empty({plan->chunks, 3, 16, width}, adapters.gate_b.options());
+    const char* const kernel = activation == Activation::kSilu ? "silu_adapters_bf16" : "gelu_adapters_bf16";
+    (*module_)({kernel, plan->column_blocks, 128, static_cast<unsigned>(plan->chunks)}, Pointer(d_out),
+               Pointer(gate_up), low, Pointer(partial), static_cast<int>(rows), Width(d_out), static_cast<int>(rank),
+               static_cast<int>(plan->chunk_rows), RowStride(d_out), RowStride(gate_up));
+    (*module_)({"glu_adapter_sums", static_cast<unsigned>((width + 255) / 256), 256, static_cast<unsigned>(3 * rank)},
+               Pointer(partial), Pointer(adapters.down_a), Pointer(adapters.gate_b), Pointer(adapters.up_b),
+               static_cast<int>(plan->chunks), Width(d_out), static_cast<int>(rank), RowStride(adapters.down_a));
+  }
+
   void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, double scale,
                            const at::Tensor& losses) const override {
     CheckCrossEntropy(logits, labels, losses);
@@ -162,7 +188,8 @@ class CudaOperations final : public Operations {
   void EmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad) const override {
     CheckEmbeddingGradient(d_hidden, tokens, grad);
     const at::NoGradGuard no_grad;
-    const auto [sorted, place] = at::sort(tokens, /*stable=*/true, /*dim=*/0, /*descending=*/false);
+    // 32 bits are sorted in half the passes.
+    const auto [sorted, place] = at::sort(tokens.to(at::kInt), /*stable=*/true, /*dim=*/0, /*descending=*/false);
     const int64_t rows = d_hidden.size(0), width = d_hidden.size(1);
     const int access = Access(d_hidden.scalar_type(), width, {d_hidden, grad});
     const unsigned block = 128;

@@ -66,4 +66,18 @@ std::optional<Launch> RowLaunch(absl::string_view kernel, at::ScalarType type, i
   return std::nullopt;
 }
 
+std::optional<AdapterLaunch> PlanGluAdapters(at::ScalarType type, int64_t rows, int64_t width, int64_t rank,
+                                             const std::vector<Layout>& wide, const std::vector<Layout>& low) {
+  constexpr int64_t kColumns = 64, kStep = 32, kFewest = 128, kMost = 1024;
+  if (type != at::kBFloat16 || width % kColumns != 0 || rank > 16 || rows > kMaxGrid) return std::nullopt;
+  if (WidestAccess({8, 1}, {width}, wide) != 8 || WidestAccess({2, 1}, {rank}, low) != 2) return std::nullopt;
+  AdapterLaunch launch;
+  launch.column_blocks = static_cast<unsigned>(width / kColumns);
+  // Long chunks write fewer sums, many blocks fill a device evenly: about 2000 of them are enough.
+  launch.chunk_rows = std::clamp(rows * launch.column_blocks / 2000 / kStep * kStep, kFewest, kMost);
+  launch.chunks = DivideUp(rows, launch.chunk_rows);
+  if (launch.chunks > 65535) return std::nullopt;  // the grid's second side
+  return launch;
+}
+
 }  // namespace studio::kernels

@@ -47,4 +47,13 @@ std::optional<Launch> FlatLaunch(absl::string_view kernel, at::ScalarType type, 
 // One block a row, the row in the block's registers.
 std::optional<Launch> RowLaunch(absl::string_view kernel, at::ScalarType type, int access, int64_t rows, int64_t width);
 
+struct AdapterLaunch {
+  unsigned column_blocks = 0;
+  int64_t chunk_rows = 0;  // a multiple of 32
+  int64_t chunks = 0;
+};
+// glu_adapters.cu's: bf16, columns by 64, an even rank of at most 16. `wide`: layouts read by 16 bytes; `low`: by 4.
+std::optional<AdapterLaunch> PlanGluAdapters(at::ScalarType type, int64_t rows, int64_t width, int64_t rank,
+                                             const std::vector<Layout>& wide, const std::vector<Layout>& low);
+
 }  // namespace studio::kernels

@@ -37,6 +37,14 @@ struct AdamWOptions {
   double max_grad_norm = 0;
 };
 
+// The adapters around a gated activation: what the backward pass multiplies its results by, and where the products go.
+struct GluAdapters {
+  at::Tensor down_low;          // [T, r] gradient of the down projection's low-rank activations
+  at::Tensor gate_low, up_low;  // [T, r] gate's and up's low-rank activations
+  at::Tensor down_a;            // [r, M] fp32 = down_low^T out
+  at::Tensor gate_b, up_b;      // [M, r] fp32 contiguous = d_gate^T gate_low, d_up^T up_low
+};
+
 class Operations {
  public:
   virtual ~Operations() = default;
@@ -81,6 +89,12 @@ class Operations {
   // result again, so that no layer needs to keep it. `out` may be d_out's memory.
   virtual void GluBackward(Activation activation, const at::Tensor& d_out, const at::Tensor& gate_up,
                            const at::Tensor& out) const = 0;
+
+  // GluBackward, and the gradients of the adapters' A and B (arXiv:2106.09685) that need its three results: these are
+  // multiplied as compute rounds them and added up in fp32, in a fixed order. Ours saves two products' passes over
+  // memory and the forward's result where r is even and at most 16, in bf16; else the products follow.
+  virtual void GluBackwardWithAdapters(Activation activation, const at::Tensor& d_out, const at::Tensor& gate_up,
+                                       const GluAdapters& adapters) const = 0;
 
   // losses [C] fp32 = log(sum(exp(logits))) - logits[label], and logits [C, V] become scale * (softmax - onehot).
   // labels [C] int64, each within [0, V).

@@ -98,6 +98,18 @@ void CheckGluBackward(const at::Tensor& d_out, const at::Tensor& gate_up, const 
   if (out.defined()) CheckGluForward(gate_up, out);
 }
 
+void CheckGluAdapters(const at::Tensor& d_out, const at::Tensor& gate_up, const GluAdapters& adapters) {
+  CheckGluBackward(d_out, gate_up, at::Tensor());
+  CheckMatrix("down_low", adapters.down_low);
+  const int64_t rows = d_out.size(0), width = d_out.size(1), rank = adapters.down_low.size(1);
+  CheckRows("down_low", adapters.down_low, rows, rank, d_out.scalar_type());
+  CheckRows("gate_low", adapters.gate_low, rows, rank, d_out.scalar_type());
+  CheckRows("up_low", adapters.up_low, rows, rank, d_out.scalar_type());
+  CheckRows("down_a", adapters.down_a, rank, width, at::kFloat);
+  CheckFlat("gate_b", adapters.gate_b, {width, rank}, at::kFloat);
+  CheckFlat("up_b", adapters.up_b, {width, rank}, at::kFloat);
+}
+
 void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& losses) {
   CheckMatrix("logits", logits);
   CheckRows("logits", logits, logits.size(0), logits.size(1), logits.scalar_type());

@@ -18,6 +18,7 @@ void CheckRopeBackward(const at::Tensor& dq, const at::Tensor& dk, const at::Ten
                        const at::Tensor& sine, const at::Tensor& d_qkv);
 void CheckGluForward(const at::Tensor& gate_up, const at::Tensor& out);
 void CheckGluBackward(const at::Tensor& d_out, const at::Tensor& gate_up, const at::Tensor& out);
+void CheckGluAdapters(const at::Tensor& d_out, const at::Tensor& gate_up, const GluAdapters& adapters);
 void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& losses);
 void CheckEmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad);
 void CheckSumOfSquares(const at::Tensor& flat, const at::Tensor& sum);

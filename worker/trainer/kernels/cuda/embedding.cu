@@ -2,10 +2,10 @@
 // run in its order, the others leave. No atomics, so the same bits each time.
 
 template <typename T, int N>
-__device__ __forceinline__ void EmbeddingGradient(const T* d_hidden, const long long* sorted, const long long* place,
+__device__ __forceinline__ void EmbeddingGradient(const T* d_hidden, const int* sorted, const long long* place,
                                                   float* grad, int rows, int width, long long stride) {
   const int first = blockIdx.x;
-  const long long token = sorted[first];
+  const int token = sorted[first];
   if (first > 0 && sorted[first - 1] == token) return;
   int end = first + 1, beyond = rows;  // the first row behind the run, by bisection: runs can be long
   while (end < beyond) {
@@ -18,7 +18,7 @@ __device__ __forceinline__ void EmbeddingGradient(const T* d_hidden, const long 
   }
   const int column = (blockIdx.y * blockDim.x + threadIdx.x) * N;
   if (column >= width) return;
-  float* const out = grad + token * width + column;
+  float* const out = grad + static_cast<long long>(token) * width + column;
   float sum[N];
   LoadFloats<N>(out, sum);
 #pragma unroll 4
@@ -35,7 +35,7 @@ __device__ __forceinline__ void EmbeddingGradient(const T* d_hidden, const long 
 }
 
 #define EMBEDDING_KERNEL(T, NAME, N)                                                                         \
-  extern "C" __global__ void embedding_gradient_##NAME##_v##N(const T* d_hidden, const long long* sorted,    \
+  extern "C" __global__ void embedding_gradient_##NAME##_v##N(const T* d_hidden, const int* sorted,          \
                                                               const long long* place, float* grad, int rows, \
                                                               int width, long long stride) {                 \
     EmbeddingGradient<T, N>(d_hidden, sorted, place, grad, rows, width, stride);                             \

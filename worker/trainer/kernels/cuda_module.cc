@@ -21,6 +21,7 @@ struct CudaDriver {
   int (*module_load)(void**, const void*);
   int (*module_unload)(void*);
   int (*module_function)(void**, void*, const char*);
+  int (*function_attribute)(void*, int, int);
   int (*launch)(void*, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, unsigned, void*, void**, void**);
   int (*error_string)(int, const char**);
 
@@ -37,6 +38,9 @@ namespace {
 constexpr int kMultiprocessors = 16;
 constexpr int kCapabilityMajor = 75;
 constexpr int kCapabilityMinor = 76;
+constexpr int kSharedBytesPerBlock = 97;
+// CUfunction_attribute.
+constexpr int kDynamicSharedBytes = 8;
 
 // Null where there is none. Loaded once and never closed: LibTorch uses it too.
 const CudaDriver* Driver() {
@@ -55,7 +59,8 @@ const CudaDriver* Driver() {
         find(functions.context_current, "cuCtxGetCurrent") && find(functions.context_push, "cuCtxPushCurrent_v2") &&
         find(functions.context_pop, "cuCtxPopCurrent_v2") && find(functions.module_load, "cuModuleLoadData") &&
         find(functions.module_unload, "cuModuleUnload") && find(functions.module_function, "cuModuleGetFunction") &&
-        find(functions.launch, "cuLaunchKernel") && find(functions.error_string, "cuGetErrorString");
+        find(functions.function_attribute, "cuFuncSetAttribute") && find(functions.launch, "cuLaunchKernel") &&
+        find(functions.error_string, "cuGetErrorString");
     return whole && functions.init(0) == 0 ? &functions : nullptr;
   }();
   return driver;
@@ -73,6 +78,7 @@ absl::StatusOr<CudaDeviceKind> DescribeCudaDevice(c10::Device device) {
   driver->device_attribute(&major, kCapabilityMajor, ordinal);
   driver->device_attribute(&minor, kCapabilityMinor, ordinal);
   driver->device_attribute(&kind.multiprocessors, kMultiprocessors, ordinal);
+  driver->device_attribute(&kind.shared_bytes_per_block, kSharedBytesPerBlock, ordinal);
   kind.architecture = absl::StrCat("sm_", major, minor);
   return kind;
 }
@@ -103,12 +109,18 @@ CudaModule::~CudaModule() {
   driver_.context_pop(&popped);
 }
 
-void* CudaModule::Function(const std::string& name) const {
+void* CudaModule::Function(const Launch& launch) const {
   const absl::MutexLock lock(&mutex_);
-  void*& function = functions_[name];
+  void*& function = functions_[launch.kernel];
   if (function == nullptr) {
-    const int result = driver_.module_function(&function, module_, name.c_str());
-    STUDIO_CHECK(result == 0) << "kernel " << name << ": " << driver_.Text(result);
+    const int result = driver_.module_function(&function, module_, launch.kernel.c_str());
+    STUDIO_CHECK(result == 0) << "kernel " << launch.kernel << ": " << driver_.Text(result);
+  }
+  // More than 48 KiB must be asked for; each time, since one kernel may be launched with less and with more.
+  if (launch.shared_bytes > 0) {
+    const int result = driver_.function_attribute(function, kDynamicSharedBytes, static_cast<int>(launch.shared_bytes));
+    TORCH_CHECK(result == 0, launch.kernel, " with ", launch.shared_bytes, " bytes of shared memory on ", device_, ": ",
+                driver_.Text(result));
   }
   return function;
 }
@@ -122,8 +134,8 @@ void CudaModule::Run(const Launch& launch, void** arguments) const {
   const bool foreign = current != context_;
   int result = foreign ? driver_.context_push(context_) : 0;
   if (result == 0) {
-    result = driver_.launch(Function(launch.kernel), launch.grid, launch.grid_y, 1, launch.block, launch.block_y, 1,
-                            /*sharedMemBytes=*/0, stream, arguments, nullptr);
+    result = driver_.launch(Function(launch), launch.grid, launch.grid_y, 1, launch.block, launch.block_y, 1,
+                            launch.shared_bytes, stream, arguments, nullptr);
     if (foreign) driver_.context_pop(&popped);
   }
   TORCH_CHECK(result == 0, launch.kernel, " on ", device_, ": ", driver_.Text(result));

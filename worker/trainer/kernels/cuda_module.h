@@ -26,6 +26,7 @@ struct CudaDriver;
 struct CudaDeviceKind {
   std::string architecture;  // "sm_90"
   int multiprocessors = 0;
+  int shared_bytes_per_block = 0;  // that a block may have when asked for
 };
 // NotFound where there is no driver or no such device.
 absl::StatusOr<CudaDeviceKind> DescribeCudaDevice(c10::Device device);
@@ -49,7 +50,7 @@ class CudaModule {
  private:
   CudaModule(const CudaDriver& driver, c10::Device device) : driver_(driver), device_(device) {}
   void Run(const Launch& launch, void** arguments) const;
-  void* Function(const std::string& name) const;
+  void* Function(const Launch& launch) const;
 
   const CudaDriver& driver_;
   const c10::Device device_;

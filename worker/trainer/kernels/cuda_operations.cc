@@ -179,8 +179,8 @@ class CudaOperations final : public Operations {
   void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, double scale,
                            const at::Tensor& losses) const override {
     CheckCrossEntropy(logits, labels, losses);
-    const Launch launch{absl::StrCat("cross_entropy_", TypeName(logits.scalar_type())),
-                        static_cast<unsigned>(logits.size(0)), 1024};
+    const Launch launch = CrossEntropyLaunch(logits.scalar_type(), logits.size(0), logits.size(1), LayoutOf(logits),
+                                             kind_.shared_bytes_per_block);
     (*module_)(launch, Pointer(logits), Pointer(labels), Pointer(losses), Width(logits), RowStride(logits),
                static_cast<float>(scale));
   }

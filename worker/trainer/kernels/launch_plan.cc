@@ -66,6 +66,21 @@ std::optional<Launch> RowLaunch(absl::string_view kernel, at::ScalarType type, i
   return std::nullopt;
 }
 
+Launch CrossEntropyLaunch(at::ScalarType type, int64_t rows, int64_t vocab, const Layout& logits,
+                          int64_t shared_limit_bytes) {
+  constexpr int64_t kBytes = 16;     // of an access
+  constexpr int64_t kKept = 4;       // accesses of a thread in registers: cuda/cross_entropy.cu
+  constexpr int64_t kOwn = 2 << 10;  // what the kernel and the driver use themselves
+  const int access = static_cast<int>(kBytes / logits.element_bytes);
+  const int64_t per_thread = DivideUp(DivideUp(vocab, access), kMaxBlock);
+  const int64_t shared = std::max<int64_t>(per_thread - kKept, 0) * kMaxBlock * kBytes;
+  const bool kept = WidestAccess({access, 1}, {vocab}, {logits}) == access && shared + kOwn <= shared_limit_bytes;
+  return Launch{.kernel = absl::StrCat(kept ? "cross_entropy_kept_" : "cross_entropy_", TypeName(type)),
+                .grid = static_cast<unsigned>(rows),
+                .block = static_cast<unsigned>(kMaxBlock),
+                .shared_bytes = kept ? static_cast<unsigned>(shared) : 0};
+}
+
 std::optional<AdapterLaunch> PlanGluAdapters(at::ScalarType type, int64_t rows, int64_t width, int64_t rank,
                                              const std::vector<Layout>& wide, const std::vector<Layout>& low) {
   constexpr int64_t kColumns = 64, kStep = 32, kFewest = 128, kMost = 1024;

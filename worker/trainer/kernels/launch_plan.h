@@ -24,6 +24,7 @@ struct Launch {
   unsigned block = 1;
   unsigned grid_y = 1;
   unsigned block_y = 1;
+  unsigned shared_bytes = 0;  // beyond what the kernel declares
 };
 
 // What decides how wide a tensor can be accessed.
@@ -46,6 +47,11 @@ std::optional<Launch> FlatLaunch(absl::string_view kernel, at::ScalarType type, 
 
 // One block a row, the row in the block's registers.
 std::optional<Launch> RowLaunch(absl::string_view kernel, at::ScalarType type, int access, int64_t rows, int64_t width);
+
+// One block a row. With the row kept on the multiprocessor where `shared_limit_bytes` of a block's memory and the
+// layout allow, else read twice.
+Launch CrossEntropyLaunch(at::ScalarType type, int64_t rows, int64_t vocab, const Layout& logits,
+                          int64_t shared_limit_bytes);
 
 struct AdapterLaunch {
   unsigned column_blocks = 0;

@@ -40,6 +40,17 @@ TEST(FlatLaunch, CountsIn32Bits) {
   EXPECT_FALSE(FlatLaunch("rope", at::kBFloat16, 8, int64_t{1} << 31));
 }
 
+TEST(CrossEntropyLaunch, KeepsTheRowWhereItFits) {
+  const int64_t hopper = 227 << 10, ampere = 163 << 10;
+  const Launch llama = CrossEntropyLaunch(at::kBFloat16, 2048, 128256, At(256, {128256}), hopper);
+  EXPECT_EQ(llama.kernel, "cross_entropy_kept_bf16");
+  EXPECT_EQ(llama.shared_bytes, 12u * 16384) << "16 accesses a thread, 4 of them in registers";
+  EXPECT_EQ(CrossEntropyLaunch(at::kBFloat16, 2048, 128256, At(256, {128256}), ampere).kernel, "cross_entropy_bf16");
+  EXPECT_EQ(CrossEntropyLaunch(at::kBFloat16, 2048, 50257, At(256, {50257}), hopper).kernel, "cross_entropy_bf16");
+  EXPECT_EQ(CrossEntropyLaunch(at::kBFloat16, 2048, 256000, At(256, {256000}), hopper).shared_bytes, 0u);
+  EXPECT_EQ(CrossEntropyLaunch(at::kBFloat16, 2048, 32000, At(256, {32000}), hopper).shared_bytes, 0u);
+}
+
 TEST(PlanGluAdapters, GivesTheDeviceSomeThousandBlocks) {
   const auto plan = PlanGluAdapters(at::kBFloat16, 16384, 8192, 16, {At(256, {16448})}, {At(256, {2112})});
   ASSERT_TRUE(plan);

@@ -155,28 +155,30 @@ extern "C" __global__ void rms_d_weight(const float* partial, float* d_weight, i
   d_weight[column] += sum;
 }
 
-#define RMS_FORWARD(T, NAME, N, P)                                                                                  \
-  extern "C" __global__ void __launch_bounds__(1024) rms_forward_##NAME##_v##N##_p##P(                              \
+#define RMS_FORWARD(T, NAME, N, P, MAX)                                                                             \
+  extern "C" __global__ void __launch_bounds__(MAX) rms_forward_##NAME##_v##N##_p##P(                               \
       T* residual, const T* delta, const T* weight, T* normed, float* rstd, int width, long long residual_stride,   \
       long long delta_stride, long long normed_stride, float eps) {                                                 \
     RmsForward<T, N, P>(residual, delta, weight, normed, rstd, width, residual_stride, delta_stride, normed_stride, \
                         eps);                                                                                       \
   }
-#define RMS_BACKWARD(T, NAME, N, P, KIND, WEIGHT)                                                                      \
-  extern "C" __global__ void __launch_bounds__(1024) KIND##_##NAME##_v##N##_p##P(                                      \
+#define RMS_BACKWARD(T, NAME, N, P, MAX, KIND, WEIGHT)                                                                 \
+  extern "C" __global__ void __launch_bounds__(MAX) KIND##_##NAME##_v##N##_p##P(                                       \
       const T* d_normed, const T* normed, const T* weight, const float* rstd, T* d_residual, float* partial, int rows, \
       int width, int accumulate, long long d_normed_stride, long long normed_stride, long long d_residual_stride) {    \
     RmsBackward<T, N, P, WEIGHT>(d_normed, normed, weight, rstd, d_residual, partial, rows, width, accumulate,         \
                                  d_normed_stride, normed_stride, d_residual_stride);                                   \
   }
-#define RMS_KERNELS(T, NAME, N, P)                 \
-  RMS_FORWARD(T, NAME, N, P)                       \
-  RMS_BACKWARD(T, NAME, N, P, rms_backward, false) \
-  RMS_BACKWARD(T, NAME, N, P, rms_backward_dw, true)
+#define RMS_KERNELS(T, NAME, N, P, MAX)                 \
+  RMS_FORWARD(T, NAME, N, P, MAX)                       \
+  RMS_BACKWARD(T, NAME, N, P, MAX, rms_backward, false) \
+  RMS_BACKWARD(T, NAME, N, P, MAX, rms_backward_dw, true)
 
-RMS_KERNELS(bf16, bf16, 8, 1)
-RMS_KERNELS(bf16, bf16, 8, 2)
-RMS_KERNELS(bf16, bf16, 1, 8)
-RMS_KERNELS(float, f32, 4, 1)
-RMS_KERNELS(float, f32, 4, 4)
-RMS_KERNELS(float, f32, 1, 8)
+RMS_KERNELS(bf16, bf16, 8, 1, 1024)
+RMS_KERNELS(bf16, bf16, 8, 2, 1024)
+RMS_KERNELS(bf16, bf16, 8, 4, 512)
+RMS_KERNELS(bf16, bf16, 8, 8, 256)
+RMS_KERNELS(bf16, bf16, 1, 8, 1024)
+RMS_KERNELS(float, f32, 4, 1, 1024)
+RMS_KERNELS(float, f32, 4, 4, 1024)
+RMS_KERNELS(float, f32, 1, 8, 1024)

@@ -46,6 +46,10 @@ absl::StatusOr<Gradients> Gradients::Create(CausalLm& model, const StepChoice& c
   return gradients;
 }
 
+void Gradients::Refresh() {
+  if (planned_ != nullptr) planned_->Refresh();
+}
+
 at::Tensor Gradients::Accumulate(const Batch& batch, double scale) {
   if (planned_ != nullptr) return planned_->AccumulateGradients(batch, scale);
   at::AutoGradMode grad(true);

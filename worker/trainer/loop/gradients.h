@@ -41,6 +41,9 @@ class Gradients {
   // to every parameter's grad(). Throws what LibTorch throws.
   at::Tensor Accumulate(const Batch& batch, double scale);
 
+  // After an optimizer's step, as soon as it is queued: what the next step would otherwise wait for.
+  void Refresh();
+
   // For people: "planned, 13.8 GiB laid out, element-wise work by CUDA sm_90".
   const std::string& description() const { return description_; }
 

@@ -84,6 +84,7 @@ absl::StatusOr<TrainLoop::StepResult> TrainLoop::ComputeStep(int64_t step) {
   numbers.push_back(
       ClipGradNorm(setup.optimizer->grads(), parts_.task.job().training().gradient_clip()).to(at::kDouble));
   setup.optimizer->Step(result.learning_rate);
+  setup.gradients->Refresh();
   // The one place where the step waits for the device.
   const at::Tensor read = at::stack(numbers).cpu();
   double loss_sum = 0;

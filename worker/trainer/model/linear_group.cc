@@ -6,8 +6,6 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
-#include <ATen/ops/mul.h>
-#include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/sum.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
@@ -179,13 +177,30 @@ const LinearGroup::Compute& LinearGroup::Prepare(at::ScalarType dtype) {
     compute_.weight = weight_.detach().to(dtype);
     if (bias_.defined()) compute_.bias = bias_.detach().to(dtype);
   }
-  if (rank_ > 0 && (stale || compute_.lora_a.scalar_type() != dtype)) CopyAdapters(dtype);
+  if (rank_ > 0 && AdaptersStale(dtype)) {
+    for (const auto& [from, to, scale] : AdapterCopies(dtype)) to.copy_(scale == 1 ? from : from * scale);
+  }
   compute_ready_ = true;
   compute_version_ = version;
   return compute_;
 }
 
-void LinearGroup::CopyAdapters(at::ScalarType dtype) {
+bool LinearGroup::AdaptersStale(at::ScalarType dtype) const {
+  return !compute_ready_ || Version() != compute_version_ || compute_.lora_a.scalar_type() != dtype;
+}
+
+void LinearGroup::PrepareLater(at::ScalarType dtype, std::vector<AdapterCopy>& copies) {
+  STUDIO_CHECK(border_ > 0 || rank_ == 0) << "adapters outside of a border are copied by Prepare";
+  if (rank_ == 0 || !AdaptersStale(dtype)) return;
+  at::NoGradGuard no_grad;
+  for (AdapterCopy& copy : AdapterCopies(dtype)) copies.push_back(std::move(copy));
+  compute_.weight = weight_.detach();
+  if (bias_.defined()) compute_.bias = bias_.detach();
+  compute_ready_ = true;
+  compute_version_ = Version();
+}
+
+std::vector<LinearGroup::AdapterCopy> LinearGroup::AdapterCopies(at::ScalarType dtype) {
   if (border_ > 0 && bordered_.scalar_type() == dtype) {
     compute_.lora_a = bordered_.narrow(0, out_, rank_).narrow(1, 0, in_);
     compute_.lora_bt = bordered_.narrow(0, 0, out_).narrow(1, in_, rank_).t();
@@ -194,16 +209,17 @@ void LinearGroup::CopyAdapters(at::ScalarType dtype) {
     compute_.lora_a = at::empty({rank_, in_}, type);
     compute_.lora_bt = at::zeros({rank_, out_}, type);
   }
+  std::vector<AdapterCopy> copies;
   int64_t row = 0;
   for (const LinearMember& member : members_) {
     if (!member.lora_a.defined()) continue;
     const int64_t r = member.lora_a.size(0);
-    compute_.lora_a.narrow(0, row, r).copy_(member.lora_a.detach());
-    at::Tensor b = compute_.lora_bt.narrow(0, row, r).narrow(1, member.begin, member.out).t();
-    at::mul_out(b, member.lora_b.detach(),
-                at::scalar_tensor(scale_, member.lora_b.options().requires_grad(false).device(at::kCPU)));
+    copies.push_back({member.lora_a.detach(), compute_.lora_a.narrow(0, row, r)});
+    copies.push_back(
+        {member.lora_b.detach(), compute_.lora_bt.narrow(0, row, r).narrow(1, member.begin, member.out).t(), scale_});
     row += r;
   }
+  return copies;
 }
 
 at::Tensor LinearGroup::Forward(const at::Tensor& x, const PassPtr& pass) {

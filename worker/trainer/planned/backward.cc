@@ -37,22 +37,45 @@ void PlannedStep::BackwardMlp(size_t index, int64_t rows) {
   group.down.LowBackward(dy, d_down_low);
   const at::Tensor gate_up = Rows(place.gate_up, rows);
   const at::Tensor d_gate_up = Columns(gate_up, group.gate_up.out());
-  const at::Tensor activation = arena_.View(layout_.d_activation, rows, width);
-  group.down.Backward(d_stream, activation);
-  ops_->GluBackward(kernels::Activation::kSilu, activation, d_gate_up, activation);
-  MakeGradients(group.down, place.down_gradient, activation, Rows(place.down_low, rows), dy, d_down_low);
+  const at::Tensor d_activation = arena_.View(layout_.d_activation, rows, width);
+  group.down.Backward(d_stream, d_activation);
+  const at::Tensor mlp = Rows(place.mlp_input, rows);
+  group.down.GradientOfB(Rows(place.down_low, rows), dy, Rows(place.down_gradient.b, 1));
+  BackwardGlu(index, d_activation, d_gate_up, mlp.narrow(1, hidden, group.gate_up.border()), d_down_low);
   if (!Needed(index, kGateUp)) return;
 
-  const at::Tensor mlp = Rows(place.mlp_input, rows);
-  const at::Tensor low = mlp.narrow(1, hidden, group.gate_up.border());
   const at::Tensor d_low = gate_up.narrow(1, group.gate_up.out(), group.gate_up.border());
   group.gate_up.LowBackward(d_gate_up, d_low);
-  MakeGradients(group.gate_up, place.gate_up_gradient, Columns(mlp, hidden), low, d_gate_up, d_low);
+  group.gate_up.GradientOfA(Columns(mlp, hidden), d_low, Rows(place.gate_up_gradient.a, place.gate_up_gradient.a.rows));
   if (!Needed(index, kO)) return;
   const at::Tensor d_normed = arena_.View(layout_.d_normed, rows, hidden);
   group.gate_up.Backward(gate_up, d_normed);
   ops_->RmsNormBackward(d_normed, Columns(mlp, hidden), layer.post_attention_norm,
                         Rows(place.mlp_rstd, rows).squeeze(1), /*accumulate=*/true, dy, at::Tensor());
+}
+
+void PlannedStep::BackwardGlu(size_t index, const at::Tensor& d_activation, const at::Tensor& d_gate_up,
+                              const at::Tensor& gate_up_low, const at::Tensor& d_down_low) {
+  const LayerGroups& group = groups_[index];
+  const Layout::Layer& place = layout_.layers[index];
+  const at::Tensor down_a = Rows(place.down_gradient.a, place.down_gradient.a.rows);
+  const at::Tensor gate_up_b = Rows(place.gate_up_gradient.b, 1);
+  const int64_t r = place.down_gradient.a.rows, half = group.down.in() * r;
+  // Adapters on gate, up and down whose ranks the tensor cores take in one go: no pass of their own over memory.
+  if (r > 0 && r <= 16 && r % 2 == 0 && place.gate_up_gradient.a.rows == 2 * r) {
+    const auto b = [&](int64_t member) { return gate_up_b.narrow(1, member * half, half).view({group.down.in(), r}); };
+    ops_->GluBackwardWithAdapters(kernels::Activation::kSilu, d_activation, d_gate_up,
+                                  {.down_low = d_down_low.narrow(1, 0, r),
+                                   .gate_low = gate_up_low.narrow(1, 0, r),
+                                   .up_low = gate_up_low.narrow(1, r, r),
+                                   .down_a = down_a,
+                                   .gate_b = b(0),
+                                   .up_b = b(1)});
+    return;
+  }
+  ops_->GluBackward(kernels::Activation::kSilu, d_activation, d_gate_up, d_activation);
+  group.down.GradientOfA(d_activation, d_down_low, down_a);
+  if (Needed(index, kGateUp)) group.gate_up.GradientOfB(gate_up_low, d_gate_up, gate_up_b);
 }
 
 void PlannedStep::BackwardAttention(size_t index, Micro& micro, int64_t rows) {

@@ -59,10 +59,12 @@ void Bordered::LowBackward(const at::Tensor& dy, at::Tensor d_low) const {
 
 void Bordered::Backward(const at::Tensor& bordered_dy, at::Tensor dx) const { at::mm_out(dx, bordered_dy, backward_); }
 
-void Bordered::AdapterGradients(const at::Tensor& x, const at::Tensor& low, const at::Tensor& dy,
-                                const at::Tensor& d_low, at::Tensor a, at::Tensor b) const {
+void Bordered::GradientOfA(const at::Tensor& x, const at::Tensor& d_low, at::Tensor a) const {
+  if (has_adapter()) WideProduct(d_low.narrow(1, 0, a.size(0)).t(), x, a);
+}
+
+void Bordered::GradientOfB(const at::Tensor& low, const at::Tensor& dy, at::Tensor b) const {
   if (!has_adapter()) return;
-  WideProduct(d_low.narrow(1, 0, a.size(0)).t(), x, a);
   int64_t column = 0;
   int64_t element = 0;
   for (const LinearMember& member : group_.members()) {

@@ -33,10 +33,10 @@ class Bordered {
   void LowBackward(const at::Tensor& dy, at::Tensor d_low) const;
   // dx [T, in] = dy' [T, out + border] W'.
   void Backward(const at::Tensor& bordered_dy, at::Tensor dx) const;
-  // Gradients of the group's adapters into a [rank, in] and b [1, elements of all members' B, each [out, r]], fp32; B's
-  // without the factor s.
-  void AdapterGradients(const at::Tensor& x, const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low,
-                        at::Tensor a, at::Tensor b) const;
+  // Gradients of the group's A into a [rank, in], fp32.
+  void GradientOfA(const at::Tensor& x, const at::Tensor& d_low, at::Tensor a) const;
+  // Of its B into b [1, elements of all members' B, each [out, r]], fp32, without the factor s.
+  void GradientOfB(const at::Tensor& low, const at::Tensor& dy, at::Tensor b) const;
 
   bool has_adapter() const { return group_.has_adapter(); }
   int64_t in() const { return group_.in(); }

@@ -63,7 +63,8 @@ TEST(Place, NeverOverlapsTheLivingAndIsAligned) {
 
 // Llama 3.2's 1B shape with adapters of rank 16 on every linear layer.
 LayoutInput OneBillion(int64_t tokens) {
-  LayoutInput input = {.hidden = 2048, .vocab = 128256, .max_tokens = tokens, .loss_rows = 2048, .element_bytes = 2};
+  LayoutInput input = {
+      .hidden = 2048, .vocab = 128256, .layers = {}, .max_tokens = tokens, .loss_rows = 2048, .element_bytes = 2};
   for (int i = 0; i < 16; ++i) {
     input.layers.push_back({.qkv = {2048, 3072, 48, 64, 3072 * 16},
                             .o = {2048, 2048, 16, 64, 2048 * 16},

@@ -94,9 +94,7 @@ at::Tensor PlannedStep::AccumulateGradients(const Batch& batch, double scale) {
   micro.pass = model_.TrainingPass(batch);
   micro.attention =
       ChooseAttention(*micro.pass, model_.options().compute_dtype, device, micro.tokens == layout_.stream.rows);
-  for (DecoderLayer& layer : model_.Parts().layers) {
-    for (LinearGroup* group : layer.groups()) group->Prepare(model_.options().compute_dtype);
-  }
+  Refresh();
   Forward(batch, micro);
   const at::Tensor labels = batch.labels.to(device).index_select(0, rows);
   const at::Tensor losses = Head(labels, scale, micro);
@@ -105,10 +103,22 @@ at::Tensor PlannedStep::AccumulateGradients(const Batch& batch, double scale) {
   return losses;
 }
 
+void PlannedStep::Refresh() {
+  at::NoGradGuard no_grad;
+  std::vector<LinearGroup::AdapterCopy> stale;
+  for (DecoderLayer& layer : model_.Parts().layers) {
+    for (LinearGroup* group : layer.groups()) group->PrepareLater(model_.options().compute_dtype, stale);
+  }
+  std::vector<kernels::ScaledCopy> copies;
+  for (const auto& [from, to, scale] : stale) copies.push_back({from, to, scale});
+  ops_->CopyScaled(copies);
+}
+
 void PlannedStep::MakeGradients(const Bordered& group, const Layout::Layer::Gradient& place, const at::Tensor& x,
                                 const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low) {
   if (!group.has_adapter()) return;
-  group.AdapterGradients(x, low, dy, d_low, Rows(place.a, place.a.rows), Rows(place.b, 1));
+  group.GradientOfA(x, d_low, Rows(place.a, place.a.rows));
+  group.GradientOfB(low, dy, Rows(place.b, 1));
 }
 
 void PlannedStep::AddToGrads() {

@@ -41,6 +41,10 @@ class PlannedStep {
   // every adapter's grad().
   at::Tensor AccumulateGradients(const Batch& batch, double scale);
 
+  // Brings the adapters' copies up to date after an optimizer's step. AccumulateGradients does it where it is due;
+  // called as soon as the step is queued, the device need not wait for it.
+  void Refresh();
+
   const Layout& layout() const { return layout_; }
   const kernels::Operations& operations() const { return *ops_; }
 
@@ -70,6 +74,9 @@ class PlannedStep {
   void BackwardAttention(size_t index, Micro& micro, int64_t rows);
   // Spreads d_normed (attention's output) and d_stream from the labelled rows to all.
   void Spread(const Micro& micro);
+  // SwiGLU's backward pass and the gradients of the adapters that touch it. `d_activation` is spent.
+  void BackwardGlu(size_t index, const at::Tensor& d_activation, const at::Tensor& d_gate_up,
+                   const at::Tensor& gate_up_low, const at::Tensor& d_down_low);
   // Adapters' gradients of one group, into the layout's.
   void MakeGradients(const Bordered& group, const Layout::Layer::Gradient& place, const at::Tensor& x,
                      const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low);

@@ -36,7 +36,7 @@ double Fp32Limit() { return OnCuda() ? 1e-4 : 1e-5; }
 std::unique_ptr<kernels::Operations> MakeOperations() {
   static PosixEnv env;
   kernels::CubinCache cache(env, testing::TempDir() + "/kernels");
-  kernels::Chosen chosen = kernels::ChooseOperations(OnCuda() ? at::kCUDA : at::kCPU, cache);
+  kernels::Chosen chosen = kernels::ChooseOperations(OnCuda() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU), cache);
   EXPECT_EQ(chosen.note, "");
   return std::move(chosen.operations);
 }
@@ -125,6 +125,7 @@ struct Case {
   std::string name;
   std::string config;  // more keys of config.json
   std::vector<std::string> targets = {};
+  int64_t r = 4;
 };
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
@@ -153,6 +154,8 @@ const Case kCases[] = {
     {"down_alone", "", {"down_proj"}},
     {"gate_and_output", "", {"gate_proj", "o_proj"}},
     {"last_layer_alone", "", {"model.layers.1.self_attn.o_proj", "model.layers.1.mlp.up_proj"}},
+    {"rank_3", "", {}, 3},
+    {"rank_20", "", {}, 20},
     {"first_layers_middle", "", {"model.layers.0.mlp.gate_proj", "model.layers.1.mlp.down_proj"}},
 };
 
@@ -163,6 +166,7 @@ INSTANTIATE_TEST_SUITE_P(All, PlannedStepCases, testing::ValuesIn(kCases),
 TEST_P(PlannedStepCases, HasTheReferencesLossAndGradients) {
   ModelOptions options = WithLora();
   options.lora->target_modules = GetParam().targets;
+  options.lora->r = GetParam().r;
   ASSERT_OK_AND_ASSIGN(const auto model, LoadTiny("case_" + GetParam().name, options, GetParam().config));
   FillAll(*model);
   ExpectClose(Planned(*model, Ragged()), Reference(*model, Ragged()), Fp32Limit());
@@ -171,6 +175,7 @@ TEST_P(PlannedStepCases, HasTheReferencesLossAndGradients) {
 TEST_P(PlannedStepCases, LosesNoMoreInBfloat16ThanTheReferenceDoes) {
   ModelOptions options = WithLora();
   options.lora->target_modules = GetParam().targets;
+  options.lora->r = GetParam().r;
   ASSERT_OK_AND_ASSIGN(const auto exact, LoadTiny("exact_" + GetParam().name, options, GetParam().config));
   options.compute_dtype = options.base_dtype = at::kBFloat16;
   ASSERT_OK_AND_ASSIGN(const auto half, LoadTiny("half_" + GetParam().name, options, GetParam().config));

@@ -116,7 +116,7 @@ def main() -> None:
         text = table(trace, 40)[1]
         with open(f"{out}/{args.row}-kernels.txt", "w") as file:
             file.write(text + "\n")
-        print("\n".join(text.splitlines()[:24]))
+        print("\n".join(text.splitlines()[:36]))
 
 
 if __name__ == "__main__":

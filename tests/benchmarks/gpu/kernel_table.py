@@ -7,13 +7,15 @@ from collections import defaultdict
 
 # The first that matches a kernel's name.
 KINDS = [
-    ("attention", r"sdpa|flash_|fmha|cudnn.*(attn|bprop|fprop)|softmax_d|dot_do_o"),
+    ("attention", r"sdpa|flash_|fmha|cudnn|dot_do_o"),
     ("norm", r"rms"),
     ("rotary embedding", r"rope"),
-    ("SwiGLU", r"glu"),
+    ("SwiGLU", r"glu|silu_|gelu_"),
     ("cross entropy", r"cross_entropy"),
+    ("narrow products", r"nvjet_sm90_ts[a-z]_(32x64|64x32|64x64|64x128|128x64)_|splitK"),
     ("products", r"gemm|nvjet|cublas|xmma|cutlass|splitK|gemv"),
     ("optimizer and clipping", r"adam|multi_tensor|foreach|squares"),
+    ("adapters into borders", r"scaled_copies"),
     ("copies", r"memcpy|memset|copy|index|gather|scatter|fill"),
 ]
 
@@ -37,14 +39,19 @@ def table(path: str, top: int = 20) -> tuple[dict[str, float], str]:
     for name, times in names.items():
         kinds[kind(name)] += sum(times)
     busy, end = 0.0, 0.0
+    gaps: dict[str, float] = defaultdict(float)
     for event in sorted(kernels, key=lambda e: e["ts"]):
         begin, last = max(event["ts"], end), event["ts"] + event["dur"]
+        if end > 0:
+            gaps[event["name"]] += max(0.0, event["ts"] - end) / 1e3
         busy += max(0.0, last - begin)
         end = max(end, last)
     first = min(e["ts"] for e in kernels)
     kinds["idle"] = (end - first - busy) / 1e3
     lines = [f"{(end - first) / 1e3:.1f} ms from the first kernel to the last, {len(kernels)} kernels"]
     lines += [f"  {ms:8.2f} ms  {label}" for label, ms in sorted(kinds.items(), key=lambda x: -x[1])]
+    lines.append("idle before (ms):")
+    lines += [f"  {ms:8.2f} ms  {name[:150]}" for name, ms in sorted(gaps.items(), key=lambda x: -x[1])[:8]]
     lines.append(f"the {top} that take longest:")
     for name, times in sorted(names.items(), key=lambda x: -sum(x[1]))[:top]:
         lines.append(f"  {sum(times):8.2f} ms  x{len(times):<5d} {kind(name):12s} {name[:150]}")

@@ -111,6 +111,14 @@ class AtenOperations final : public Operations {
     out.copy_(Activate(activation, Wide(gate_up.narrow(1, 0, width))) * Wide(gate_up.narrow(1, width, width)));
   }
 
+  void GluForwardWithAdapter(Activation activation, const at::Tensor& gate_up, const at::Tensor& a,
+                             const at::Tensor& out, const at::Tensor& low) const override {
+    at::NoGradGuard no_grad;
+    CheckGluAdapter(gate_up, a, out, low);
+    GluForward(activation, gate_up, out);
+    low.copy_(at::mm(out, a.t()));
+  }
+
   void GluBackward(Activation activation, const at::Tensor& d_out, const at::Tensor& gate_up,
                    const at::Tensor& out) const override {
     at::NoGradGuard no_grad;

@@ -25,14 +25,15 @@ std::vector<std::string> KernelNames() {
   std::vector<std::string> names = {"rms_d_weight",           "squares_partial",    "squares_total",
                                     "cross_entropy_bf16",     "cross_entropy_f32",  "cross_entropy_kept_bf16",
                                     "cross_entropy_kept_f32", "silu_adapters_bf16", "gelu_adapters_bf16",
-                                    "glu_adapter_sums",       "scaled_copies_bf16", "scaled_copies_f32"};
+                                    "glu_adapter_sums",       "silu_low_rank_bf16", "gelu_low_rank_bf16",
+                                    "scaled_copies_bf16",     "scaled_copies_f32"};
   const auto add = [&](std::vector<std::string> kernels, std::vector<std::string> suffixes) {
     for (const std::string& kernel : kernels) {
       for (const std::string& suffix : suffixes) names.push_back(kernel + suffix);
     }
   };
-  add({"rms_forward", "rms_backward", "rms_backward_dw"}, {"_bf16_v8_p1", "_bf16_v8_p2", "_bf16_v8_p4", "_bf16_v8_p8",
-                                                           "_bf16_v1_p8", "_f32_v4_p1", "_f32_v4_p4", "_f32_v1_p8"});
+  add({"rms_forward", "rms_backward", "rms_backward_dw"},
+      {"_bf16_v8_p1", "_bf16_v8_p2", "_bf16_v8_p4", "_bf16_v1_p8", "_f32_v4_p1", "_f32_v4_p4", "_f32_v1_p8"});
   add({"rope", "rope_gather"}, {"_bf16_v8", "_bf16_v4", "_bf16_v1", "_f32_v4", "_f32_v1"});
   add({"silu_forward", "silu_backward", "gelu_forward", "gelu_backward", "embedding_gradient"},
       {"_bf16_v8", "_bf16_v1", "_f32_v4", "_f32_v1"});

@@ -36,6 +36,7 @@ namespace {
 
 // CUdevice_attribute of the driver API; the numbers are part of its ABI.
 constexpr int kMultiprocessors = 16;
+constexpr int kCacheBytes = 38;
 constexpr int kCapabilityMajor = 75;
 constexpr int kCapabilityMinor = 76;
 constexpr int kSharedBytesPerBlock = 97;
@@ -71,15 +72,19 @@ const CudaDriver* Driver() {
 absl::StatusOr<CudaDeviceKind> DescribeCudaDevice(c10::Device device) {
   const CudaDriver* const driver = Driver();
   if (driver == nullptr) return absl::NotFoundError("libcuda.so.1 is not there or sees no device: no NVIDIA driver");
-  int ordinal = 0, major = 0, minor = 0;
-  CudaDeviceKind kind;
+  int ordinal = 0;
   const int result = driver->device_get(&ordinal, device.index());
   if (result != 0) return absl::NotFoundError(absl::StrCat(device.str(), ": ", driver->Text(result)));
-  driver->device_attribute(&major, kCapabilityMajor, ordinal);
-  driver->device_attribute(&minor, kCapabilityMinor, ordinal);
-  driver->device_attribute(&kind.multiprocessors, kMultiprocessors, ordinal);
-  driver->device_attribute(&kind.shared_bytes_per_block, kSharedBytesPerBlock, ordinal);
-  kind.architecture = absl::StrCat("sm_", major, minor);
+  const auto attribute = [&](int which) {
+    int value = 0;
+    driver->device_attribute(&value, which, ordinal);
+    return value;
+  };
+  CudaDeviceKind kind;
+  kind.limits.multiprocessors = attribute(kMultiprocessors);
+  kind.limits.shared_bytes_per_block = attribute(kSharedBytesPerBlock);
+  kind.limits.cache_bytes = attribute(kCacheBytes);
+  kind.architecture = absl::StrCat("sm_", attribute(kCapabilityMajor), attribute(kCapabilityMinor));
   return kind;
 }
 

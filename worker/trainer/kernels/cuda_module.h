@@ -25,8 +25,7 @@ struct CudaDriver;
 
 struct CudaDeviceKind {
   std::string architecture;  // "sm_90"
-  int multiprocessors = 0;
-  int shared_bytes_per_block = 0;  // that a block may have when asked for
+  DeviceLimits limits;
 };
 // NotFound where there is no driver or no such device.
 absl::StatusOr<CudaDeviceKind> DescribeCudaDevice(c10::Device device);

@@ -137,9 +137,13 @@ void Adapters(const Table& table, int64_t tokens, int64_t width) {
   const at::Tensor down_a = Floats({rank, width}), gate_b = Floats({width, rank}), up_b = Floats({width, rank});
   const GluAdapters adapters{
       low.narrow(1, 0, rank), low.narrow(1, rank, rank), low.narrow(1, 2 * rank, rank), down_a, gate_b, up_b};
-  const std::string name =
-      "swiglu backward, adapters [" + std::to_string(tokens) + ", 2 * " + std::to_string(width) + "]";
-  table.Row(name.c_str(), 5 * 2.0 * static_cast<double>(tokens * width),
+  const at::Tensor out = Rows(tokens, width), a = Rows(rank, width);
+  const std::string shape = "[" + std::to_string(tokens) + ", 2 * " + std::to_string(width) + "]";
+  table.Row(("swiglu, adapter " + shape).c_str(), 3 * 2.0 * static_cast<double>(tokens * width),
+            [&](const Operations& ops) {
+              ops.GluForwardWithAdapter(Activation::kSilu, gate_up, a, out, low.narrow(1, 0, rank));
+            });
+  table.Row(("swiglu backward, adapters " + shape).c_str(), 5 * 2.0 * static_cast<double>(tokens * width),
             [&](const Operations& ops) { ops.GluBackwardWithAdapters(Activation::kSilu, d_out, gate_up, adapters); });
 }
 

@@ -45,13 +45,22 @@ absl::string_view TypeName(at::ScalarType type);
 // `items` threads, counted flat.
 std::optional<Launch> FlatLaunch(absl::string_view kernel, at::ScalarType type, int access, int64_t items);
 
-// One block a row, the row in the block's registers.
-std::optional<Launch> RowLaunch(absl::string_view kernel, at::ScalarType type, int access, int64_t rows, int64_t width);
+// One block a row, the row in the block's registers: with the fewest accesses a thread that leave it no more than
+// `threads` of them, else with as many threads as a block can have.
+std::optional<Launch> RowLaunch(absl::string_view kernel, at::ScalarType type, int access, int64_t rows, int64_t width,
+                                int64_t threads);
 
-// One block a row. With the row kept on the multiprocessor where `shared_limit_bytes` of a block's memory and the
-// layout allow, else read twice.
+// What a device offers to a block and to all of them.
+struct DeviceLimits {
+  int multiprocessors = 0;
+  int64_t shared_bytes_per_block = 0;  // when asked for
+  int64_t cache_bytes = 0;             // of the second level
+};
+
+// One block a row. Two of a multiprocessor's rows are under way at a time: where all of them fit into the cache, the
+// second pass reads them from there; longer ones stay on the multiprocessor, where memory and layout allow.
 Launch CrossEntropyLaunch(at::ScalarType type, int64_t rows, int64_t vocab, const Layout& logits,
-                          int64_t shared_limit_bytes);
+                          const DeviceLimits& device);
 
 struct AdapterLaunch {
   unsigned column_blocks = 0;
@@ -60,6 +69,7 @@ struct AdapterLaunch {
 };
 // glu_adapters.cu's: bf16, columns by 64, an even rank of at most 16. `wide`: layouts read by 16 bytes; `low`: by 4.
 std::optional<AdapterLaunch> PlanGluAdapters(at::ScalarType type, int64_t rows, int64_t width, int64_t rank,
-                                             const std::vector<Layout>& wide, const std::vector<Layout>& low);
+                                             int multiprocessors, const std::vector<Layout>& wide,
+                                             const std::vector<Layout>& low);
 
 }  // namespace studio::kernels

@@ -92,6 +92,11 @@ class Operations {
   // out [T, M] = activation(gate) * up, where a row of gate_up [T, 2 M] is gate, then up (arXiv:2002.05202).
   virtual void GluForward(Activation activation, const at::Tensor& gate_up, const at::Tensor& out) const = 0;
 
+  // GluForward, and low [T, r] = out a^T, where a [r, M] is the next projection's A, summed in fp32 and rounded once.
+  // Ours saves the product's pass over `out` where r is at most 16, in bf16; else the product follows.
+  virtual void GluForwardWithAdapter(Activation activation, const at::Tensor& gate_up, const at::Tensor& a,
+                                     const at::Tensor& out, const at::Tensor& low) const = 0;
+
   // gate_up becomes its own gradient, given d_out [T, M]; `out` [T, M] (undefined: not wanted) receives the forward's
   // result again, so that no layer needs to keep it. `out` may be d_out's memory.
   virtual void GluBackward(Activation activation, const at::Tensor& d_out, const at::Tensor& gate_up,

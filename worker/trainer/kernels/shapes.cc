@@ -93,6 +93,13 @@ void CheckGluForward(const at::Tensor& gate_up, const at::Tensor& out) {
   CheckRows("out", out, gate_up.size(0), gate_up.size(1) / 2, gate_up.scalar_type());
 }
 
+void CheckGluAdapter(const at::Tensor& gate_up, const at::Tensor& a, const at::Tensor& out, const at::Tensor& low) {
+  CheckGluForward(gate_up, out);
+  CheckMatrix("a", a);
+  CheckRows("a", a, a.size(0), out.size(1), out.scalar_type());
+  CheckRows("low", low, out.size(0), a.size(0), out.scalar_type());
+}
+
 void CheckGluBackward(const at::Tensor& d_out, const at::Tensor& gate_up, const at::Tensor& out) {
   CheckGluForward(gate_up, d_out);
   if (out.defined()) CheckGluForward(gate_up, out);

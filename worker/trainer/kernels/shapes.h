@@ -17,6 +17,7 @@ void CheckRope(const at::Tensor& qkv, const at::Tensor& cosine, const at::Tensor
 void CheckRopeBackward(const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv, const at::Tensor& cosine,
                        const at::Tensor& sine, const at::Tensor& d_qkv);
 void CheckGluForward(const at::Tensor& gate_up, const at::Tensor& out);
+void CheckGluAdapter(const at::Tensor& gate_up, const at::Tensor& a, const at::Tensor& out, const at::Tensor& low);
 void CheckGluBackward(const at::Tensor& d_out, const at::Tensor& gate_up, const at::Tensor& out);
 void CheckGluAdapters(const at::Tensor& d_out, const at::Tensor& gate_up, const GluAdapters& adapters);
 void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& losses);

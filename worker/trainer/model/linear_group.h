@@ -51,6 +51,8 @@ class LinearGroup {
   double dropout() const { return dropout_; }
   bool has_adapter() const { return rank_ > 0; }
   bool trained() const { return trained_; }
+  // Of all members' adapters together.
+  int64_t rank() const { return rank_; }
   int64_t border() const { return border_; }
 
   // [[W, scale · B], [A, 0]], [out + border, in + border], W being the only copy there is: adapters lie in the frozen

@@ -1,13 +1,14 @@
 #include "worker/trainer/planned/arena.h"
 
-#include <ATen/ops/empty.h>
+#include <ATen/ops/zeros.h>
 
 #include "common/status/check.h"
 
 namespace studio::planned {
 
 Arena::Arena(int64_t bytes, at::ScalarType compute, at::Device device) {
-  const at::Tensor storage = at::empty({bytes}, at::TensorOptions(device).dtype(at::kByte));
+  // Zeros: columns of a border that no adapter fills are multiplied by zeros, which NaN would survive.
+  const at::Tensor storage = at::zeros({bytes}, at::TensorOptions(device).dtype(at::kByte));
   compute_ = storage.view(compute);
   fp32_ = storage.view(at::kFloat);
 }

@@ -61,8 +61,7 @@ void PlannedStep::BackwardGlu(size_t index, const at::Tensor& d_activation, cons
   const at::Tensor down_a = Rows(place.down_gradient.a, place.down_gradient.a.rows);
   const at::Tensor gate_up_b = Rows(place.gate_up_gradient.b, 1);
   const int64_t r = place.down_gradient.a.rows, half = group.down.in() * r;
-  // Adapters on gate, up and down whose ranks the tensor cores take in one go: no pass of their own over memory.
-  if (r > 0 && r <= 16 && r % 2 == 0 && place.gate_up_gradient.a.rows == 2 * r) {
+  if (MultipliesInGlu(r) && place.gate_up_gradient.a.rows == 2 * r) {
     const auto b = [&](int64_t member) { return gate_up_b.narrow(1, member * half, half).view({group.down.in(), r}); };
     ops_->GluBackwardWithAdapters(kernels::Activation::kSilu, d_activation, d_gate_up,
                                   {.down_low = d_down_low.narrow(1, 0, r),

@@ -38,6 +38,10 @@ class Bordered {
   // Of its B into b [1, elements of all members' B, each [out, r]], fp32, without the factor s.
   void GradientOfB(const at::Tensor& low, const at::Tensor& dy, at::Tensor b) const;
 
+  // [rank, in]: A of all members below each other.
+  at::Tensor A() const { return a_.narrow(0, 0, group_.rank()); }
+
+  int64_t rank() const { return group_.rank(); }
   bool has_adapter() const { return group_.has_adapter(); }
   int64_t in() const { return group_.in(); }
   int64_t out() const { return group_.out(); }

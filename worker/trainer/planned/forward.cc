@@ -58,10 +58,15 @@ void PlannedStep::ForwardLayer(size_t index, Micro& micro, at::Tensor& stream) {
 
   const int64_t width = group.down.in();
   const at::Tensor activation = Columns(Rows(layout_.activation, rows), width + group.down.border());
-  ops_->GluForward(kernels::Activation::kSilu, gate_up, Columns(activation, width));
   // The activation is made again in the backward pass; its narrow product is kept.
   at::Tensor down_low = Rows(place.down_low, rows);
-  group.down.Low(Columns(activation, width), down_low);
+  if (MultipliesInGlu(group.down.rank())) {
+    ops_->GluForwardWithAdapter(kernels::Activation::kSilu, gate_up, group.down.A(), Columns(activation, width),
+                                Columns(down_low, group.down.rank()));
+  } else {
+    ops_->GluForward(kernels::Activation::kSilu, gate_up, Columns(activation, width));
+    group.down.Low(Columns(activation, width), down_low);
+  }
   activation.narrow(1, width, group.down.border()).copy_(down_low);
   group.down.AddForward(activation, stream);
 }

@@ -74,6 +74,12 @@ class PlannedStep {
   void BackwardAttention(size_t index, Micro& micro, int64_t rows);
   // Spreads d_normed (attention's output) and d_stream from the labelled rows to all.
   void Spread(const Micro& micro);
+  // Adapters of this rank are multiplied inside SwiGLU's kernels, without a pass of their own over memory: up to what a
+  // tensor core takes in one go. (The reference does it the same way, so that tests on a CPU come here.)
+  bool MultipliesInGlu(int64_t rank) const {
+    return rank > 0 && rank <= 16 && rank % 2 == 0 &&
+           (!model_.options().device.is_cuda() || model_.options().compute_dtype == at::kBFloat16);
+  }
   // SwiGLU's backward pass and the gradients of the adapters that touch it. `d_activation` is spent.
   void BackwardGlu(size_t index, const at::Tensor& d_activation, const at::Tensor& d_gate_up,
                    const at::Tensor& gate_up_low, const at::Tensor& d_down_low);

@@ -40,7 +40,8 @@ template <typename Activation>
 __device__ __forceinline__ void GluAdapters(const bf16* d_out, bf16* gate_up, LowRank low, float* partial, int rows,
                                             int width, int rank, int chunk, long long d_out_stride,
                                             long long gate_up_stride) {
-  __shared__ float sums[3][16][64];
+  // Column 8 n + i lies at 8 i + n: so a thread's pair of sums lies together, and 72 keeps the rows' banks apart.
+  __shared__ __align__(16) float sums[3][16][72];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
   const int column = blockIdx.x * 64 + g * 8;
   const int begin = blockIdx.y * chunk, end = min(rows, begin + chunk);
@@ -117,9 +118,10 @@ __device__ __forceinline__ void GluAdapters(const bf16* d_out, bf16* gate_up, Lo
 #pragma unroll
         for (int i = 0; i < 8; ++i) {
 #pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            float& place = sums[m][g + j / 2 * 8][(2 * q + j % 2) * 8 + i];
-            place = turn == 0 ? sum[m][i][j] : place + sum[m][i][j];
+          for (int j = 0; j < 4; j += 2) {
+            float2& place = *reinterpret_cast<float2*>(&sums[m][g + j * 4][i * 8 + 2 * q]);
+            const float2 before = turn == 0 ? make_float2(0, 0) : place;
+            place = make_float2(before.x + sum[m][i][j], before.y + sum[m][i][j + 1]);
           }
         }
       }
@@ -129,7 +131,8 @@ __device__ __forceinline__ void GluAdapters(const bf16* d_out, bf16* gate_up, Lo
   for (int i = threadIdx.x; i < 3 * 16 * 64; i += blockDim.x) {
     const int m = i / (16 * 64), k = i / 64 % 16, j = i % 64;
     if (k < rank) {
-      partial[((static_cast<long long>(blockIdx.y) * 3 + m) * 16 + k) * width + blockIdx.x * 64 + j] = sums[m][k][j];
+      partial[((static_cast<long long>(blockIdx.y) * 3 + m) * 16 + k) * width + blockIdx.x * 64 + j] =
+          sums[m][k][j % 8 * 8 + j / 8];
     }
   }
 }

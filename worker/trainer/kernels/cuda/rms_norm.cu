@@ -177,7 +177,6 @@ extern "C" __global__ void rms_d_weight(const float* partial, float* d_weight, i
 RMS_KERNELS(bf16, bf16, 8, 1, 1024)
 RMS_KERNELS(bf16, bf16, 8, 2, 1024)
 RMS_KERNELS(bf16, bf16, 8, 4, 512)
-RMS_KERNELS(bf16, bf16, 8, 8, 256)
 RMS_KERNELS(bf16, bf16, 1, 8, 1024)
 RMS_KERNELS(float, f32, 4, 1, 1024)
 RMS_KERNELS(float, f32, 4, 4, 1024)

@@ -49,6 +49,22 @@ struct AdapterShape {
 constexpr AdapterShape kAdapterShapes[] = {{64, 64, 16, 0}, {300, 512, 16, 64}, {5, 128, 8, 8}, {2100, 192, 4, 0},
                                            {1, 64, 2, 64},  {40, 128, 32, 0},   {33, 64, 3, 0}, {20, 40, 16, 8}};
 
+TEST_P(OperationsTest, GluMultipliesTheNextAdaptersA) {
+  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
+    for (const auto& [rows, width, rank, border] : kAdapterShapes) {
+      SCOPED_TRACE(testing::Message() << rows << " x " << width << ", rank " << rank << " + " << border
+                                      << ", activation " << static_cast<int>(activation));
+      const at::Tensor gate_up = NormalRows(rows, 2 * width, border), a = NormalRows(rank, width, border);
+      const at::Tensor out = EmptyRows(rows, width, border), low = EmptyRows(rows, rank, 64);
+      ops().GluForwardWithAdapter(activation, gate_up, a, out, low);
+      const at::Tensor expected = ExactGlu(activation, Exact(gate_up));
+      ExpectClose(out, expected, 1e-6, 3e-3, "out");
+      ExpectClose(low, at::mm(Exact(out), Exact(a).t()), 2e-6, 3e-3, "low");
+      for (const at::Tensor& x : {gate_up, a, out, low}) ExpectBorderKept(x, "glu with an adapter");
+    }
+  }
+}
+
 TEST_P(OperationsTest, GluGradientMultipliesTheAdaptersItPasses) {
   for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
     for (const auto& [rows, width, rank, border] : kAdapterShapes) {

@@ -23,14 +23,16 @@ void Sha256::Update(absl::string_view bytes) {
   STUDIO_CHECK(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()) == 1);
 }
 
-std::string Sha256::Hex() const {
+std::string Sha256::Raw() const {
   Sha256 copy;
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
   STUDIO_CHECK(EVP_MD_CTX_copy_ex(copy.context_.get(), context_.get()) == 1);
   STUDIO_CHECK(EVP_DigestFinal_ex(copy.context_.get(), digest, &size) == 1);
-  return absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest), size));
+  return std::string(reinterpret_cast<const char*>(digest), size);
 }
+
+std::string Sha256::Hex() const { return absl::BytesToHexString(Raw()); }
 
 std::string Sha256Hex(absl::string_view bytes) {
   Sha256 hash;

@@ -25,7 +25,8 @@ class Sha256 {
   ~Sha256();
 
   void Update(absl::string_view bytes);
-  // Of all bytes so far.
+  // Of all bytes so far: 32 bytes, or their 64 digits.
+  std::string Raw() const;
   std::string Hex() const;
 
  private:

@@ -7,11 +7,13 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "common/job/names.h"
 #include "common/job/utf8.h"
 #include "common/status/check.h"
@@ -184,7 +186,8 @@ void CollectFiles(const Message& message, const std::string& prefix, std::vector
     if (field->message_type() != nullptr) {
       CollectFiles(reflection.GetMessage(message, field), path + ".", files);
     } else if (field->options().GetExtension(v1::rule).artifact()) {
-      files.push_back({path, reflection.GetString(message, field)});
+      const std::string value = reflection.GetString(message, field);
+      if (!value.empty()) files.push_back({path, value});
     }
   }
 }
@@ -259,6 +262,17 @@ std::vector<NamedFile> NamedFiles(const v1::Job& job) {
   std::vector<NamedFile> files;
   CollectFiles(job, "", files);
   return files;
+}
+
+void SetNamedFile(v1::Job& job, const std::string& field, std::string value) {
+  Message* message = &job;
+  std::vector<std::string> path = absl::StrSplit(field, '.');
+  const std::string last = std::move(path.back());
+  path.pop_back();
+  for (const std::string& section : path) {
+    message = message->GetReflection()->MutableMessage(message, message->GetDescriptor()->FindFieldByName(section));
+  }
+  message->GetReflection()->SetString(message, message->GetDescriptor()->FindFieldByName(last), std::move(value));
 }
 
 std::vector<Violation> FindViolations(const v1::Job& job) {

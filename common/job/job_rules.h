@@ -30,12 +30,14 @@ std::vector<Violation> FindViolations(const v1::Job& job);
 // InvalidArgument with one "field: message" a line.
 absl::Status Validate(const v1::Job& job);
 
-// A field that names a file or folder, as a path or a URI, and is set.
+// A field that names a file or folder, as a path or a URI, and is not empty.
 struct NamedFile {
   std::string field;  // dotted
   std::string value;
 };
 std::vector<NamedFile> NamedFiles(const v1::Job& job);
+// `field` is one that NamedFiles gave.
+void SetNamedFile(v1::Job& job, const std::string& field, std::string value);
 
 // "above 0, at most 10", as messages and the job reference say it. Empty where the rule has no range.
 std::string DescribeRange(const v1::FieldRule& rule);

@@ -34,7 +34,7 @@ TEST(WithDefaults, FillsWhatIsLeftOutAndNothingElse) {
   EXPECT_EQ(full.training().gradient_clip(), 0);
   EXPECT_FALSE(full.training().has_warmup_steps());
   EXPECT_EQ(full.dataset().prompt_column_separator(), "\n\n");
-  EXPECT_EQ(full.export_().name(), "result");
+  EXPECT_EQ(full.export_().name(), "");
   EXPECT_TRUE(full.has_retry());
   EXPECT_EQ(full.environment().seed(), 1u);
   EXPECT_EQ(WithDefaults(full).SerializeAsString(), full.SerializeAsString());
@@ -160,6 +160,15 @@ TEST(NamedFiles, AreThoseThatAJobSets) {
       ElementsAre(
           testing::AllOf(Field(&NamedFile::field, "dataset.train_dataframe"), Field(&NamedFile::value, "rows.jsonl")),
           testing::AllOf(Field(&NamedFile::field, "architecture.llm_backbone"), Field(&NamedFile::value, "model"))));
+}
+
+TEST(NamedFiles, CanBeSetWhereTheyAre) {
+  v1::Job job = Minimal();
+  job.mutable_architecture()->set_pretrained_adapter("");
+  for (const NamedFile& file : NamedFiles(job)) SetNamedFile(job, file.field, "/here/" + file.value);
+  EXPECT_EQ(job.dataset().train_dataframe(), "/here/rows.jsonl");
+  EXPECT_EQ(job.architecture().llm_backbone(), "/here/model");
+  EXPECT_EQ(job.architecture().pretrained_adapter(), "");
 }
 
 TEST(IsValidUtf8, FollowsRfc3629) {

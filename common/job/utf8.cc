@@ -1,25 +1,48 @@
 #include "common/job/utf8.h"
 
-#include <cstddef>
+#include <cstdint>
+#include <cstring>
 
 namespace studio {
+namespace {
 
-bool IsValidUtf8(absl::string_view bytes) {
-  for (size_t i = 0; i < bytes.size();) {
-    const unsigned char lead = bytes[i];
-    const int more = lead < 0x80 ? 0 : lead >> 5 == 0b110 ? 1 : lead >> 4 == 0b1110 ? 2 : lead >> 3 == 0b11110 ? 3 : -1;
-    if (more < 0 || i + more >= bytes.size()) return false;
-    char32_t code = more == 0 ? lead : lead & (0x3F >> more);
-    for (int k = 1; k <= more; ++k) {
-      const unsigned char next = bytes[i + k];
-      if (next >> 6 != 0b10) return false;
-      code = code << 6 | (next & 0x3F);
-    }
-    constexpr char32_t kLeast[] = {0, 0x80, 0x800, 0x10000};
-    if (code < kLeast[more] || code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) return false;
-    i += more + 1;
+// Bytes of the character at `p`, 0 where it is not one. The table is Unicode's 3-7.
+size_t CharacterBytes(const unsigned char* p, size_t left) {
+  const unsigned char lead = p[0];
+  if (lead < 0x80) return 1;
+  size_t bytes = lead >= 0xC2 && lead <= 0xDF   ? 2
+                 : lead >= 0xE0 && lead <= 0xEF ? 3
+                 : lead >= 0xF0 && lead <= 0xF4 ? 4
+                                                : 0;
+  if (bytes == 0 || bytes > left) return 0;
+  const unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;   // no overlong forms
+  const unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;  // no surrogates; up to U+10FFFF
+  if (p[1] < low || p[1] > high) return 0;
+  for (size_t i = 2; i < bytes; ++i) {
+    if ((p[i] & 0xC0) != 0x80) return 0;
   }
-  return true;
+  return bytes;
+}
+
+}  // namespace
+
+std::optional<size_t> FirstNonUtf8(absl::string_view text) {
+  const unsigned char* data = reinterpret_cast<const unsigned char*>(text.data());
+  size_t i = 0;
+  while (i < text.size()) {
+    uint64_t word;
+    if (i + sizeof(word) <= text.size()) {  // most text is ASCII: eight bytes at a time
+      std::memcpy(&word, data + i, sizeof(word));
+      if ((word & 0x8080808080808080u) == 0) {
+        i += sizeof(word);
+        continue;
+      }
+    }
+    const size_t bytes = CharacterBytes(data + i, text.size() - i);
+    if (bytes == 0) return i;
+    i += bytes;
+  }
+  return std::nullopt;
 }
 
 }  // namespace studio

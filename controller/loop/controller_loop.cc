@@ -7,9 +7,9 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/job/job_rules.h"
 #include "common/status/check.h"
 #include "common/status/macros.h"
-#include "controller/loop/inputs.h"
 #include "controller/scheduler/scheduler.h"
 
 namespace studio::controller {
@@ -85,7 +85,7 @@ void ControllerLoop::RunPlan() {
       resolved.insert(input.field());
       if (absl::StartsWith(input.artifact().uri(), "file:")) job.file_uris.push_back(input.artifact().uri());
     }
-    for (const NamedFile& file : FilesOf(record.job())) {
+    for (const NamedFile& file : NamedFiles(record.job())) {
       if (resolved.count(file.field) == 0 && absl::StartsWith(file.value, "file:")) job.file_uris.push_back(file.value);
     }
     snapshot.waiting.push_back(std::move(job));

@@ -1,77 +1,18 @@
 #include "controller/loop/inputs.h"
 
-#include <google/protobuf/descriptor.h>
-
 #include <algorithm>
 #include <set>
 
 #include "absl/strings/str_cat.h"
+#include "common/artifact/file_tree.h"
 #include "common/artifact/uri.h"
+#include "common/job/job_rules.h"
 #include "common/status/macros.h"
-#include "proto/studio/v1/rules.pb.h"
 
 namespace studio::controller {
-namespace {
-
-using google::protobuf::FieldDescriptor;
-
-void Collect(const google::protobuf::Message& message, const std::string& prefix, std::vector<NamedFile>& files) {
-  const google::protobuf::Descriptor& type = *message.GetDescriptor();
-  const google::protobuf::Reflection& reflection = *message.GetReflection();
-  for (int i = 0; i < type.field_count(); ++i) {
-    const FieldDescriptor* field = type.field(i);
-    if (field->is_repeated()) continue;
-    if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
-      if (reflection.HasField(message, field)) {
-        Collect(reflection.GetMessage(message, field), absl::StrCat(prefix, field->name(), "."), files);
-      }
-    } else if (field->options().GetExtension(v1::rule).artifact()) {
-      const std::string value = reflection.GetString(message, field);
-      if (!value.empty()) files.push_back({absl::StrCat(prefix, field->name()), value});
-    }
-  }
-}
-
-}  // namespace
-
-std::vector<NamedFile> FilesOf(const v1::Job& job) {
-  std::vector<NamedFile> files;
-  Collect(job, "", files);
-  return files;
-}
-
-absl::Status CheckFileRef(const v1::FileRef& file, const std::string& what) {
-  const std::string& hash = file.sha256();
-  const bool hex =
-      std::all_of(hash.begin(), hash.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
-  if (hash.size() != 64 || !hex) {
-    return absl::InvalidArgumentError(absl::StrCat(what, ": \"", hash, "\" is no SHA-256 in 64 lower-case hex digits"));
-  }
-  if (file.size_bytes() < 0) {
-    return absl::InvalidArgumentError(absl::StrCat(what, ": ", file.path(), " has a size of ", file.size_bytes()));
-  }
-  if (const absl::Status path = CheckRelativePath(file.path()); !path.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat(what, ": ", path.message()));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckArtifact(const v1::Artifact& artifact, const std::string& what) {
-  std::set<std::string> paths;
-  for (const v1::FileRef& file : artifact.files()) {
-    RETURN_IF_ERROR(CheckFileRef(file, what));
-    if (!paths.insert(file.path()).second) {
-      return absl::InvalidArgumentError(absl::StrCat(what, ": ", file.path(), " is there twice"));
-    }
-  }
-  if (artifact.single_file() && artifact.files_size() != 1) {
-    return absl::InvalidArgumentError(absl::StrCat(what, ": a single file with ", artifact.files_size(), " entries"));
-  }
-  return absl::OkStatus();
-}
 
 absl::Status CheckInputs(const v1::Job& job, const std::vector<v1::Input>& inputs) {
-  const std::vector<NamedFile> files = FilesOf(job);
+  const std::vector<NamedFile> files = NamedFiles(job);
   std::set<std::string> given;
   for (const v1::Input& input : inputs) {
     const auto named =
@@ -90,7 +31,9 @@ absl::Status CheckInputs(const v1::Job& job, const std::vector<v1::Input>& input
       return absl::InvalidArgumentError(absl::StrCat(input.field(), ": an input cannot be at \"",
                                                      input.artifact().uri(), "\", only at studio: or file:"));
     }
-    RETURN_IF_ERROR(CheckArtifact(input.artifact(), input.field()));
+    if (const absl::Status whole = CheckArtifact(input.artifact()); !whole.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat(input.field(), ": ", whole.message()));
+    }
   }
   for (const NamedFile& file : files) {
     if (given.count(file.field) > 0) continue;

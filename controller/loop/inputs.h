@@ -15,18 +15,6 @@
 
 namespace studio::controller {
 
-struct NamedFile {
-  std::string field;  // dotted
-  std::string value;
-};
-
-// The job's fields that name files or folders and are set.
-std::vector<NamedFile> FilesOf(const v1::Job& job);
-
 absl::Status CheckInputs(const v1::Job& job, const std::vector<v1::Input>& inputs);
-
-// Hashes, sizes and relative paths are well-formed. `what` names the artifact in the message.
-absl::Status CheckArtifact(const v1::Artifact& artifact, const std::string& what);
-absl::Status CheckFileRef(const v1::FileRef& file, const std::string& what);
 
 }  // namespace studio::controller

@@ -24,16 +24,6 @@ v1::Input Input(const std::string& field, const std::string& uri = "studio:") {
   return input;
 }
 
-TEST(Inputs, FindsTheFieldsThatNameFiles) {
-  v1::Job job = Job("rows.jsonl");
-  job.mutable_architecture()->set_llm_backbone("file:/shared/model");
-  const std::vector<NamedFile> files = FilesOf(job);
-  ASSERT_EQ(files.size(), 2);
-  EXPECT_EQ(files[0].field, "dataset.train_dataframe");
-  EXPECT_EQ(files[1].field, "architecture.llm_backbone");
-  EXPECT_EQ(files[1].value, "file:/shared/model");
-}
-
 TEST(Inputs, AcceptsContentsAndSharedFiles) {
   EXPECT_OK(CheckInputs(Job("rows.jsonl"), {Input("dataset.train_dataframe")}));
   EXPECT_OK(CheckInputs(Job("file:/shared/rows.jsonl"), {}));
@@ -74,7 +64,7 @@ TEST(Inputs, RefusesWhatAWorkerCouldNotOrMustNotOpen) {
       {"negative size", Job("rows.jsonl"), {negative}, kInvalid, "-1"},
       {"a file twice", Job("rows.jsonl"), {twice}, kInvalid, "twice"},
       {"no files", Job("rows.jsonl"), {empty}, kInvalid, "no files"},
-      {"single but two", Job("rows.jsonl"), {single}, kInvalid, "2 entries"},
+      {"single but two", Job("rows.jsonl"), {single}, kInvalid, "2 files"},
   };
   for (const Row& row : rows) {
     SCOPED_TRACE(row.name);

@@ -54,7 +54,7 @@ bool ControllerLoop::Replay(const std::string& key, Reply<v1::SubmitJobResponse>
 absl::Status ControllerLoop::ResolveInputs(v1::JobRecord& record) const {
   std::set<std::string> given;
   for (const v1::Input& input : record.inputs()) given.insert(input.field());
-  for (const NamedFile& file : FilesOf(record.job())) {
+  for (const NamedFile& file : NamedFiles(record.job())) {
     const absl::StatusOr<Uri> uri = ParseUri(file.value);
     if (!uri.ok() || uri->kind != Uri::Kind::kJob || given.count(file.field) > 0) continue;
     ASSIGN_OR_RETURN(const int64_t number, JobNumber(uri->job_id));

@@ -5,9 +5,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/artifact/file_tree.h"
 #include "common/status/macros.h"
 #include "controller/loop/controller_loop.h"
-#include "controller/loop/inputs.h"
 
 namespace studio::controller {
 namespace {
@@ -130,7 +130,7 @@ const v1::Attempt* ControllerLoop::AttemptOn(const std::string& worker_id, const
 absl::Status ControllerLoop::ApplyFor(const std::string& worker_id, int64_t number, JobEvent event,
                                       JobTable::Done done) {
   if (auto* reported = std::get_if<AttemptReported>(&event); reported && reported->state == v1::ATTEMPT_SUCCEEDED) {
-    absl::Status result = CheckArtifact(reported->result, "result");
+    absl::Status result = CheckArtifact(reported->result);
     if (result.ok()) result = CheckBlobs(reported->result);
     if (!result.ok()) event = WithoutResult(*std::move(reported), result);
   }
@@ -138,9 +138,9 @@ absl::Status ControllerLoop::ApplyFor(const std::string& worker_id, int64_t numb
     v1::Artifact shards;
     shards.set_uri(stored->manifest.uri());
     for (const v1::CheckpointShard& shard : stored->manifest.shards()) {
-      RETURN_IF_ERROR(CheckFileRef(shard.file(), "checkpoint"));
       *shards.add_files() = shard.file();
     }
+    RETURN_IF_ERROR(CheckArtifact(shards));
     RETURN_IF_ERROR(CheckBlobs(shards));
   }
   return jobs_.Change(number, event, {}, std::move(done));

@@ -1,4 +1,4 @@
-// The few file operations of data preparation: whole reads, durable writes, folders that appear at once.
+// Files of data preparation: whole reads and durable writes, over common/artifact/file_io.
 //
 //   ASSIGN_OR_RETURN(std::string text, ReadFile("config.json", 64 << 20));
 //   ASSIGN_OR_RETURN(FileWriter file, FileWriter::Create("x.tmp"));
@@ -10,10 +10,12 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "common/artifact/file_io.h"
 
 namespace studio::dataprep {
 
@@ -23,30 +25,19 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes)
 // Whole and synced, or an error.
 absl::Status WriteFile(const std::string& path, absl::string_view contents);
 
-// The folder and its parents.
-absl::Status MakeFolders(const std::string& path);
-
-// So that the names in it survive a power cut.
-absl::Status SyncFolder(const std::string& path);
-
 // A new or emptied file, written through a buffer. Not thread-safe.
 class FileWriter {
  public:
   static absl::StatusOr<FileWriter> Create(const std::string& path);
-  FileWriter(FileWriter&& other) noexcept;
-  FileWriter& operator=(FileWriter&&) = delete;
-  ~FileWriter();
-
   absl::Status Append(absl::string_view bytes);
   absl::Status SyncAndClose();
 
  private:
-  FileWriter(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  FileWriter(std::string path, Fd fd) : path_(std::move(path)), fd_(std::move(fd)) {}
   absl::Status Flush();
-  absl::Status WriteAll(absl::string_view bytes);
 
   std::string path_;
-  int fd_;
+  Fd fd_;
   std::string buffer_;
 };
 

@@ -8,10 +8,10 @@
 #include <string>
 #include <utility>
 
+#include "common/job/utf8.h"
 #include "common/status/check.h"
 #include "worker/data/conversation.h"
 #include "worker/data/row_reader.h"
-#include "worker/data/utf8.h"
 
 namespace studio {
 

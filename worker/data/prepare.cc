@@ -232,9 +232,9 @@ absl::Status Fill(const v1::Job& job, const Inputs& inputs, const std::string& f
 
 absl::StatusOr<std::string> KeyText(const v1::Job& job, const Inputs& inputs) {
   KeyParts parts;
-  ASSIGN_OR_RETURN(parts.train_sha256, dataprep::Sha256OfFile(job.dataset().train_dataframe()));
+  ASSIGN_OR_RETURN(parts.train_sha256, Sha256OfFile(job.dataset().train_dataframe()));
   if (job.dataset().validation_strategy() == v1::Dataset::CUSTOM) {
-    ASSIGN_OR_RETURN(parts.validation_sha256, dataprep::Sha256OfFile(job.dataset().validation_dataframe()));
+    ASSIGN_OR_RETURN(parts.validation_sha256, Sha256OfFile(job.dataset().validation_dataframe()));
   }
   parts.tokenizer_sha256 = inputs.tokenizer.sha256();
   parts.chat_template = inputs.chat.source();
@@ -263,7 +263,7 @@ absl::StatusOr<PreparedData> Prepare(const v1::Job& job, const std::string& data
   }
   ASSIGN_OR_RETURN(Inputs inputs, LoadInputs(job));
   ASSIGN_OR_RETURN(std::string key_text, KeyText(job, inputs));
-  RETURN_IF_ERROR(dataprep::MakeFolders(data_dir));
+  RETURN_IF_ERROR(MakeFolders(data_dir));
   const ShardFolder folder(data_dir, std::move(key_text));
 
   PreparedData data;

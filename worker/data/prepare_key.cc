@@ -3,8 +3,8 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/artifact/sha256.h"
 #include "worker/data/json_file.h"
-#include "worker/data/sha256.h"
 
 namespace studio {
 namespace {
@@ -38,7 +38,7 @@ std::string PrepareKeyText(const v1::Job& job, const KeyParts& parts) {
   lines.Add("validation", parts.validation_sha256);
   if (!parts.validation_sha256.empty()) lines.Add("validation_ending", Ending(dataset.validation_dataframe()));
   lines.Add("tokenizer", parts.tokenizer_sha256);
-  lines.Add("chat_template", dataprep::Sha256Hex(parts.chat_template));
+  lines.Add("chat_template", Sha256Hex(parts.chat_template));
   lines.Add("special_tokens", parts.special_tokens);
   lines.Add("seed", absl::StrCat(job.environment().seed()));
   lines.Add("validation_strategy", int64_t{dataset.validation_strategy()});

@@ -323,7 +323,7 @@ TEST_F(PrepareTest, MakesDamagedDataAnew) {
 TEST_F(PrepareTest, RemovesWhatADeadProcessLeft) {
   ASSERT_OK_AND_ASSIGN(PreparedData first, Run());
   fs::remove_all(first.folder);
-  ASSERT_OK(dataprep::MakeFolders(dir_ + "/data/.tmp-" + first.key + "-123"));
+  ASSERT_OK(MakeFolders(dir_ + "/data/.tmp-" + first.key + "-123"));
   ASSERT_OK_AND_ASSIGN(PreparedData again, Run());
   EXPECT_THAT(Leftovers(again), IsEmpty());
 }

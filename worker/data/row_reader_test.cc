@@ -139,7 +139,7 @@ TEST(OpenRowsTest, GoesByTheName) {
   }
   EXPECT_THAT(OpenRows(folder + "/a.parquet"), StatusIs(kInvalid, HasSubstr(".jsonl, .json and .csv")));
   EXPECT_THAT(OpenRows(folder + "/b.csv"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("b.csv")));
-  ASSERT_OK(dataprep::MakeFolders(folder + "/folder.csv"));
+  ASSERT_OK(MakeFolders(folder + "/folder.csv"));
   EXPECT_THAT(OpenRows(folder + "/folder.csv"), StatusIs(kInvalid, HasSubstr("a folder")));
 }
 

@@ -12,9 +12,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "common/artifact/sha256.h"
 #include "common/status/macros.h"
 #include "worker/data/file_io.h"
-#include "worker/data/sha256.h"
 
 namespace studio {
 namespace {
@@ -26,7 +26,7 @@ constexpr int64_t kMaxSmallFile = int64_t{64} << 20;
 
 // A shard vouches for itself; DONE holds the hash of the other files.
 std::string HashFor(const std::string& name, const std::string& bytes) {
-  return absl::EndsWith(name, ".tok") ? "-" : dataprep::Sha256Hex(bytes);
+  return absl::EndsWith(name, ".tok") ? "-" : Sha256Hex(bytes);
 }
 
 absl::StatusOr<std::vector<std::string>> NamesIn(const std::string& folder) {
@@ -80,7 +80,7 @@ std::string ShardName(absl::string_view set, size_t number) { return absl::StrFo
 ShardFolder::ShardFolder(std::string data_dir, std::string key_text)
     : data_dir_(std::move(data_dir)),
       key_text_(std::move(key_text)),
-      key_(dataprep::Sha256Hex(key_text_)),
+      key_(Sha256Hex(key_text_)),
       path_(absl::StrCat(data_dir_, "/", key_)) {}
 
 absl::StatusOr<std::optional<ShardSet>> ShardFolder::Load(std::string* damage) const {
@@ -108,7 +108,7 @@ absl::StatusOr<std::string> ShardFolder::Begin() const {
     if (absl::StartsWith(name, prefix)) fs::remove_all(absl::StrCat(data_dir_, "/", name), ignored);
   }
   const std::string temp = absl::StrCat(data_dir_, "/", prefix, "-", getpid());
-  RETURN_IF_ERROR(dataprep::MakeFolders(temp));
+  RETURN_IF_ERROR(MakeFolders(temp));
   return temp;
 }
 
@@ -124,7 +124,7 @@ absl::Status ShardFolder::Commit(const std::string& temp) const {
     absl::StrAppend(&done, HashFor(name, bytes), " ", name, "\n");
   }
   RETURN_IF_ERROR(dataprep::WriteFile(absl::StrCat(temp, "/", kDone), done));
-  RETURN_IF_ERROR(dataprep::SyncFolder(temp));
+  RETURN_IF_ERROR(SyncFolder(temp));
 
   std::error_code error;
   if (fs::exists(path_, error)) {  // damaged: we hold the lock and found nothing to load
@@ -133,7 +133,7 @@ absl::Status ShardFolder::Commit(const std::string& temp) const {
     fs::remove_all(aside, error);
   }
   RETURN_IF_ERROR(Rename(temp, path_));
-  return dataprep::SyncFolder(data_dir_);
+  return SyncFolder(data_dir_);
 }
 
 }  // namespace studio

@@ -74,7 +74,7 @@ void Write(const std::string& path, const Json& json) {
 }  // namespace
 
 std::string WriteTestingModel(const std::string& folder, const TestingModel& model) {
-  STUDIO_CHECK(dataprep::MakeFolders(folder).ok()) << folder;
+  STUDIO_CHECK(MakeFolders(folder).ok()) << folder;
   Write(folder + "/config.json", {{"model_type", "llama"},
                                   {"vocab_size", model.vocab_size},
                                   {"max_position_embeddings", model.context},

@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "worker/data/utf8.h"
+#include "common/job/utf8.h"
 
 namespace studio {
 namespace {

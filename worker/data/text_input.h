@@ -14,7 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "worker/data/sha256.h"
+#include "common/artifact/sha256.h"
 
 namespace studio {
 
@@ -57,7 +57,7 @@ class TextInput {
   absl::Status CheckUtf8(absl::string_view text, int64_t line, int64_t offset) const;
 
   // Of all bytes of the input; once, at its end.
-  std::string HexDigest() { return hash_.HexDigest(); }
+  std::string HexDigest() { return hash_.Hex(); }
 
  private:
   TextInput(std::string name, int fd) : name_(std::move(name)), fd_(fd) {}
@@ -71,7 +71,7 @@ class TextInput {
   int64_t base_ = 0;
   int64_t line_ = 1;
   absl::Status status_;
-  dataprep::Sha256 hash_;
+  Sha256 hash_;
 };
 
 }  // namespace studio

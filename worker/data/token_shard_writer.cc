@@ -2,10 +2,10 @@
 
 #include <utility>
 
+#include "common/artifact/sha256.h"
 #include "common/status/check.h"
 #include "common/status/macros.h"
 #include "worker/data/file_io.h"
-#include "worker/data/sha256.h"
 #include "worker/data/token_shard_layout.h"
 
 namespace studio {
@@ -23,7 +23,7 @@ class SectionWriter {
     RETURN_IF_ERROR(Append({kZeros, offset - written_}));
     return Append({reinterpret_cast<const char*>(values.data()), values.size_bytes()});
   }
-  std::string Hash() { return hash_.RawDigest(); }
+  std::string Hash() { return hash_.Raw(); }
 
  private:
   absl::Status Append(absl::string_view bytes) {
@@ -32,7 +32,7 @@ class SectionWriter {
     return file_.Append(bytes);
   }
   dataprep::FileWriter& file_;
-  dataprep::Sha256 hash_;
+  Sha256 hash_;
   uint64_t written_ = 0;
 };
 

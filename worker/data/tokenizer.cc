@@ -6,12 +6,12 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/artifact/sha256.h"
 #include "common/status/macros.h"
 #include "third_party/hf/hf_capi.h"
 #include "worker/data/file_io.h"
 #include "worker/data/hf_text.h"
 #include "worker/data/json_file.h"
-#include "worker/data/sha256.h"
 
 namespace studio {
 namespace {
@@ -45,7 +45,7 @@ absl::StatusOr<Tokenizer> Tokenizer::Load(const std::string& model_dir) {
         absl::StrCat(path, ": not a tokenizer file: ", error.view(), "; it must be the model's own tokenizer.json"));
   }
   tokenizer.vocab_size_ = static_cast<int64_t>(hf_tokenizer_vocab_size(tokenizer.handle_.get()));
-  tokenizer.sha256_ = dataprep::Sha256Hex(json);
+  tokenizer.sha256_ = Sha256Hex(json);
   RETURN_IF_ERROR(tokenizer.LoadSpecialTokens(model_dir));
   return tokenizer;
 }

@@ -1,12 +1,13 @@
 #include "worker/trainer/local_paths.h"
 
 #include <filesystem>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "common/job/job_rules.h"
 #include "common/status/macros.h"
-#include "proto/studio/v1/rules.pb.h"
 
 namespace studio {
 namespace {
@@ -30,29 +31,15 @@ absl::StatusOr<std::string> Resolve(const std::string& written, const std::strin
   return whole.string();
 }
 
-absl::Status ResolveMessage(google::protobuf::Message& message, const std::string& folder, const std::string& prefix) {
-  const google::protobuf::Reflection& reflection = *message.GetReflection();
-  std::vector<const google::protobuf::FieldDescriptor*> fields;
-  reflection.ListFields(message, &fields);
-  for (const google::protobuf::FieldDescriptor* field : fields) {
-    const std::string name = absl::StrCat(prefix, field->name());
-    if (field->is_repeated()) continue;
-    if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) {
-      RETURN_IF_ERROR(ResolveMessage(*reflection.MutableMessage(&message, field), folder, name + "."));
-    } else if (field->options().GetExtension(v1::rule).artifact()) {
-      const std::string written = reflection.GetString(message, field);
-      if (written.empty()) continue;
-      ASSIGN_OR_RETURN(std::string path, Resolve(written, folder, name));
-      reflection.SetString(&message, field, std::move(path));
-    }
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::Status ResolveLocalPaths(v1::Job& job, const std::string& folder) {
-  return ResolveMessage(job, std::filesystem::absolute(folder).string(), "");
+  const std::string whole = std::filesystem::absolute(folder).string();
+  for (const auto& [field, written] : NamedFiles(job)) {
+    ASSIGN_OR_RETURN(std::string path, Resolve(written, whole, field));
+    SetNamedFile(job, field, std::move(path));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace studio

@@ -20,15 +20,16 @@
 #include "common/job/job_rules.h"
 #include "common/job/job_text.h"
 #include "common/status/macros.h"
+#include "common/version/version.h"
 #include "worker/trainer/agent_link/agent_link.h"
 #include "worker/trainer/agent_link/console_link.h"
+#include "worker/trainer/agent_link/logged_link.h"
 #include "worker/trainer/checkpoint/checkpoint_folder.h"
 #include "worker/trainer/local_paths.h"
 #include "worker/trainer/loop/run_task.h"
 #include "worker/trainer/model/torch_status.h"
 #include "worker/trainer/probe/inventory.h"
 #include "worker/trainer/status/failure.h"
-#include "worker/trainer/version.h"
 
 namespace studio {
 namespace {
@@ -113,7 +114,8 @@ int RunAlone(const Flags& flags) {
 int RunForAgent(const Flags& flags, int fd) {
   PosixEnv env;
   // From here on nothing of this rank counts: it ends in the middle of whatever it does. Files appear by rename alone.
-  AgentLink link(fd, [](AgentLink::Over why) { _exit(why == AgentLink::Over::kEpochOver ? 0 : 70); });
+  AgentLink agent(fd, [](AgentLink::Over why) { _exit(why == AgentLink::Over::kEpochOver ? 0 : 70); });
+  LoggedLink link(agent, std::cerr);
   const absl::StatusOr<v1::TrainerTask> task = ReadTask(flags.task, env);
   absl::Status status = task.status();
   if (status.ok()) status = RunTask(*task, link, env, {flags.dump_batches, flags.step, flags.profile}).status();
@@ -184,4 +186,10 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace studio
 
-int main(int argc, char** argv) { return studio::Main(argc, argv); }
+int main(int argc, char** argv) {
+  // oneDNN keeps a compiled product for every length that it sees, 1,024 of them where nothing is said: with packed
+  // rows that is a GiB. 64 cost no time (docs/performance.md).
+  setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64", /*overwrite=*/0);
+  setenv("LRU_CACHE_CAPACITY", "64", /*overwrite=*/0);
+  return studio::Main(argc, argv);
+}

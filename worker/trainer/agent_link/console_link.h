@@ -10,14 +10,10 @@
 #include <mutex>
 #include <optional>
 #include <ostream>
-#include <string>
 
 #include "worker/trainer/agent_link/rank_link.h"
 
 namespace studio {
-
-// One line for one event; empty where there is nothing to say.
-std::string DescribeEvent(const v1::TrainerUp& event);
 
 class ConsoleLink : public RankLink {
  public:

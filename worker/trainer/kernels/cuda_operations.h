@@ -6,7 +6,7 @@
 //   if (!chosen.note.empty()) log(chosen.note);      // once: why LibTorch's operations run on a CUDA device
 //
 // Shapes for which no kernel is made (rows of more than 16384 elements in a norm, 2^31 accesses in one call) go
-// LibTorch's way. `grad` of EmbeddingGradient and the partial sums use LibTorch's allocator for the time of the call.
+// LibTorch's way. Sorted tokens and partial sums are memory of LibTorch's for the time of a call.
 #pragma once
 
 #include <c10/core/Device.h>

@@ -4,7 +4,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/full.h>
-#include <gmock/gmock.h>
+#include <gtest/gtest.h>
 
 #include <thread>
 
@@ -56,15 +56,6 @@ TEST(CudaOperations, RunFromAThreadThatHasNotSeenTheDevice) {
 TEST(CudaOperations, AreMadeAgainFromTheCacheAndFreed) {
   if (Ours() == nullptr) GTEST_SKIP() << "no CUDA device";
   for (int i = 0; i < 3; ++i) ASSERT_TRUE(Make().ok());
-}
-
-TEST(ChooseOperations, SaysWhyADeviceGoesWithoutOurKernels) {
-  PosixEnv env;
-  CubinCache cache(env, "");
-  EXPECT_EQ(ChooseOperations(at::kCPU, cache).note, "");
-  const Chosen absent = ChooseOperations(at::Device(at::kCUDA, 99), cache);
-  EXPECT_EQ(absent.operations->name(), "ATen");
-  EXPECT_THAT(absent.note, testing::HasSubstr("LibTorch's operations"));
 }
 
 }  // namespace

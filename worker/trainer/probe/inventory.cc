@@ -5,10 +5,10 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/version/version.h"
 #include "worker/trainer/probe/cuda_driver.h"
 #include "worker/trainer/probe/device.h"
 #include "worker/trainer/probe/host.h"
-#include "worker/trainer/version.h"
 
 namespace studio {
 namespace {

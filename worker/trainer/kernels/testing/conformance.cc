@@ -25,7 +25,8 @@ at::Tensor ExactLeaf(const at::Tensor& x) { return Exact(x).clone().requires_gra
 
 at::Tensor OperationsTest::Normal(at::IntArrayRef sizes) {
   const auto generator = at::make_generator<at::CPUGeneratorImpl>(1000 + draws_++);
-  return at::randn(sizes, generator, at::TensorOptions().dtype(at::kDouble)).to(GetParam().type).to(GetParam().device);
+  const at::Tensor exact = at::randn(sizes, generator, at::kDouble);  // lint: allowed, a generator of its own
+  return exact.to(GetParam().type).to(GetParam().device);
 }
 
 at::Tensor OperationsTest::EmptyRows(int64_t rows, int64_t width, int64_t border) {

@@ -189,17 +189,17 @@ bool LinearGroup::AdaptersStale(at::ScalarType dtype) const {
   return !compute_ready_ || Version() != compute_version_ || compute_.lora_a.scalar_type() != dtype;
 }
 
-void LinearGroup::PrepareLater(at::ScalarType dtype, std::vector<AdapterCopy>& copies) {
+bool LinearGroup::TakeStaleAdapters(at::ScalarType dtype) {
   STUDIO_CHECK(border_ > 0 || rank_ == 0) << "adapters outside of a border are copied by Prepare";
-  if (rank_ == 0 || !AdaptersStale(dtype)) return;
-  at::NoGradGuard no_grad;
-  for (AdapterCopy& copy : AdapterCopies(dtype)) copies.push_back(std::move(copy));
+  if (rank_ == 0 || !AdaptersStale(dtype)) return false;
   compute_.weight = weight_.detach();
   if (bias_.defined()) compute_.bias = bias_.detach();
   compute_ready_ = true;
   compute_version_ = Version();
+  return true;
 }
 
+// The compute copies are made anew where they are no views of the border.
 std::vector<LinearGroup::AdapterCopy> LinearGroup::AdapterCopies(at::ScalarType dtype) {
   if (border_ > 0 && bordered_.scalar_type() == dtype) {
     compute_.lora_a = bordered_.narrow(0, out_, rank_).narrow(1, 0, in_);

@@ -70,21 +70,20 @@ class LinearGroup {
     at::Tensor lora_bt;  // [rank, out], the members' scale · Bᵀ in blocks
   };
   const Compute& Prepare(at::ScalarType dtype);
-  // What Prepare would do to the border, for the caller to do at once for all groups: appended to `copies` where the
-  // adapters have changed, and taken as done.
+  // For who fills the borders of many groups at once: what Prepare copies, places that stay until the model is moved,
+  // and whether it is due, which is then taken as done.
   struct AdapterCopy {
     at::Tensor from, to;  // [n, m] fp32, and a view of the compute copy
     double scale = 1;
   };
-  void PrepareLater(at::ScalarType dtype, std::vector<AdapterCopy>& copies);
+  std::vector<AdapterCopy> AdapterCopies(at::ScalarType dtype);
+  bool TakeStaleAdapters(at::ScalarType dtype);
   // The members' A and B, or weights and biases, in the order in which gradients come back.
   std::vector<at::Tensor> Leaves() const;
 
  private:
   uint64_t Version() const;
   bool AdaptersStale(at::ScalarType dtype) const;
-  // The adapters' compute copies, made anew where they are no views of the border, and what fills them.
-  std::vector<AdapterCopy> AdapterCopies(at::ScalarType dtype);
   std::vector<LinearMember> members_;
   int64_t in_ = 0;
   int64_t out_ = 0;

@@ -1,11 +1,13 @@
 #include "worker/trainer/planned/planned_step.h"
 
+#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <optional>
 #include <utility>
 
 #include "common/status/check.h"
@@ -58,6 +60,11 @@ PlannedStep::PlannedStep(CausalLm& model, int64_t max_tokens, std::unique_ptr<ke
   }
   for (size_t i = 0; i < layers.size(); ++i) {
     DecoderLayer& layer = layers[i];
+    for (LinearGroup* group : layer.groups()) {
+      for (const auto& [from, to, scale] : group->AdapterCopies(model.options().compute_dtype)) {
+        copies_.push_back({from, to, scale});
+      }
+    }
     groups_.push_back({Bordered(layer.qkv), Bordered(layer.o), Bordered(layer.gate_up), Bordered(layer.down)});
     const Layout::Layer& place = layout_.layers[i];
     const std::pair<const LinearGroup&, const Layout::Layer::Gradient&> pairs[] = {
@@ -95,6 +102,10 @@ at::Tensor PlannedStep::AccumulateGradients(const Batch& batch, double scale) {
   micro.attention =
       ChooseAttention(*micro.pass, model_.options().compute_dtype, device, micro.tokens == layout_.stream.rows);
   Refresh();
+  // Without autograd's layers of the dispatcher, which cost the host as much as the launch itself. The reference
+  // attention needs them.
+  std::optional<at::AutoDispatchBelowADInplaceOrView> below;
+  if (micro.attention != AttentionKind::kReference) below.emplace();
   Forward(batch, micro);
   const at::Tensor labels = batch.labels.to(device).index_select(0, rows);
   const at::Tensor losses = Head(labels, scale, micro);
@@ -105,13 +116,12 @@ at::Tensor PlannedStep::AccumulateGradients(const Batch& batch, double scale) {
 
 void PlannedStep::Refresh() {
   at::NoGradGuard no_grad;
-  std::vector<LinearGroup::AdapterCopy> stale;
+  bool stale = false;
   for (DecoderLayer& layer : model_.Parts().layers) {
-    for (LinearGroup* group : layer.groups()) group->PrepareLater(model_.options().compute_dtype, stale);
+    for (LinearGroup* group : layer.groups()) stale |= group->TakeStaleAdapters(model_.options().compute_dtype);
   }
-  std::vector<kernels::ScaledCopy> copies;
-  for (const auto& [from, to, scale] : stale) copies.push_back({from, to, scale});
-  ops_->CopyScaled(copies);
+  // An optimizer's step changes all of them.
+  if (stale) ops_->CopyScaled(copies_);
 }
 
 void PlannedStep::MakeGradients(const Bordered& group, const Layout::Layer::Gradient& place, const at::Tensor& x,

@@ -103,6 +103,8 @@ class PlannedStep {
   // Of the first adapter: its layer, and its group there (0: qkv, 1: o, 2: gate_up, 3: down).
   size_t first_layer_ = 0;
   int first_group_ = 0;
+  // Adapters into their borders.
+  std::vector<kernels::ScaledCopy> copies_;
   // The adapters and where their gradients are made, in the same order.
   std::vector<at::Tensor> a_parameters_, b_parameters_, a_made_, b_made_;
 };

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -45,8 +46,9 @@ void RequestStop(int) {
 }
 
 struct Flags {
-  std::string job, task, out, resume, data_dir, dump_batches;
+  std::string job, task, out, resume, data_dir, dump_batches, profile;
   std::vector<std::string> set;
+  StepKind step = StepKind::kAuto;
   bool probe = false;
   bool version = false;
 };
@@ -101,7 +103,7 @@ int RunAlone(const Flags& flags) {
   std::signal(SIGINT, RequestStop);
   std::signal(SIGTERM, RequestStop);
   ConsoleLink link(std::cout, stop_requested);
-  const absl::StatusOr<RunSummary> summary = RunTask(*task, link, env, {flags.dump_batches});
+  const absl::StatusOr<RunSummary> summary = RunTask(*task, link, env, {flags.dump_batches, flags.step, flags.profile});
   if (!summary.ok()) return Fail(summary.status());
   std::cout << (summary->stopped ? "go on with --resume " : "result in ")
             << (summary->stopped ? task->out_dir() : task->out_dir() + "/result") << std::endl;
@@ -116,7 +118,7 @@ int RunForAgent(const Flags& flags, int fd) {
   LoggedLink link(agent, std::cerr);
   const absl::StatusOr<v1::TrainerTask> task = ReadTask(flags.task, env);
   absl::Status status = task.status();
-  if (status.ok()) status = RunTask(*task, link, env, {flags.dump_batches}).status();
+  if (status.ok()) status = RunTask(*task, link, env, {flags.dump_batches, flags.step, flags.profile}).status();
   if (status.ok()) return 0;
   v1::TrainerUp event;
   event.mutable_failure()->set_reason(ReasonOf(status));
@@ -147,6 +149,10 @@ int Main(int argc, char** argv) {
   app.add_option("--resume", flags.resume, "a checkpoint, or a folder whose newest one is taken");
   app.add_option("--data-dir", flags.data_dir, "folder for prepared data, shared by runs (default: OUT/data)");
   app.add_option("--dump-batches", flags.dump_batches, "write every batch that is trained to this file");
+  app.add_option("--step", flags.step, "what makes the gradients: auto, planned or autograd (see docs/performance.md)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, StepKind>{
+          {"auto", StepKind::kAuto}, {"planned", StepKind::kPlanned}, {"autograd", StepKind::kAutograd}}));
+  app.add_option("--profile", flags.profile, "write the timeline of the eleventh step to this file, as a Chrome trace");
   app.add_option("--task", flags.task, "the task, in text form, from an agent whose socket is STUDIO_AGENT_FD");
   app.add_flag("--probe", flags.probe, "print what this machine has, in text form");
   app.add_flag("--version", flags.version, "print the version");

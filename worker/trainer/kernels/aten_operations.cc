@@ -194,6 +194,14 @@ class AtenOperations final : public Operations {
     exp_avg_sq.copy_(at::where(finite, v, exp_avg_sq));
     if (copy.defined()) copy.copy_(weights);
   }
+
+  void CopyScaled(const std::vector<ScaledCopy>& copies) const override {
+    at::NoGradGuard no_grad;
+    for (const ScaledCopy& copy : copies) {
+      CheckScaledCopy(copy);
+      copy.to.copy_(copy.from * static_cast<float>(copy.scale));
+    }
+  }
 };
 
 }  // namespace

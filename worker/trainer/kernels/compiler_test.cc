@@ -25,7 +25,8 @@ std::vector<std::string> KernelNames() {
   std::vector<std::string> names = {"rms_d_weight",           "squares_partial",    "squares_total",
                                     "cross_entropy_bf16",     "cross_entropy_f32",  "cross_entropy_kept_bf16",
                                     "cross_entropy_kept_f32", "silu_adapters_bf16", "gelu_adapters_bf16",
-                                    "glu_adapter_sums",       "silu_low_rank_bf16", "gelu_low_rank_bf16"};
+                                    "glu_adapter_sums",       "silu_low_rank_bf16", "gelu_low_rank_bf16",
+                                    "scaled_copies_bf16",     "scaled_copies_f32"};
   const auto add = [&](const std::vector<std::string>& kernels, const std::vector<std::string>& suffixes) {
     for (const std::string& kernel : kernels) {
       for (const std::string& suffix : suffixes) names.push_back(kernel + suffix);

@@ -8,6 +8,7 @@
 #include <cmath>
 
 #include "absl/strings/str_cat.h"
+#include "common/status/check.h"
 #include "common/status/macros.h"
 #include "worker/trainer/kernels/aten_operations.h"
 #include "worker/trainer/kernels/compiler.h"
@@ -38,6 +39,15 @@ struct AdamWNumbers {
   float step_size;
   float root_correction;
   float kept;
+};
+
+// As in cuda/scaled_copies.cu.
+struct CopyEntry {
+  const void* from;
+  void* to;
+  long long to_stride;
+  int width, count;
+  float scale;
 };
 
 constexpr int64_t kMaxSquaresBlocks = 1024;
@@ -255,6 +265,32 @@ class CudaOperations final : public Operations {
                                .kept = static_cast<float>(1 - learning_rate * options.weight_decay)};
     (*module_)(*launch, Pointer(weights), Pointer(grad), Pointer(exp_avg), Pointer(exp_avg_sq), Pointer(copy),
                Pointer(sum_of_squares), static_cast<long long>(weights.numel()), numbers);
+  }
+
+  void CopyScaled(const std::vector<ScaledCopy>& copies) const override {
+    if (copies.empty()) return;
+    const auto bytes = static_cast<int64_t>(copies.size() * sizeof(CopyEntry));
+    const at::Tensor table = at::empty({bytes}, at::TensorOptions(at::kByte).pinned_memory(true));
+    auto* const entries = static_cast<CopyEntry*>(table.data_ptr());
+    const at::ScalarType type = copies[0].to.scalar_type();
+    int64_t most = 0;
+    for (size_t i = 0; i < copies.size(); ++i) {
+      const auto& [from, to, scale] = copies[i];
+      CheckScaledCopy(copies[i]);
+      STUDIO_CHECK(to.scalar_type() == type && from.numel() <= INT32_MAX) << "copy " << i;
+      entries[i] = {Pointer(from),
+                    Pointer(to),
+                    RowStride(to),
+                    Width(to),
+                    static_cast<int>(from.numel()),
+                    static_cast<float>(scale)};
+      most = std::max(most, from.numel());
+    }
+    const at::Tensor there = table.to(copies[0].to.device(), /*non_blocking=*/true);
+    const unsigned block = 256;
+    const auto blocks = static_cast<unsigned>(std::clamp<int64_t>(most / (8 * block), 1, 1024));
+    (*module_)({absl::StrCat("scaled_copies_", TypeName(type)), blocks, block, static_cast<unsigned>(copies.size())},
+               Pointer(there));
   }
 
  private:

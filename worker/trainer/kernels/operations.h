@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace studio::kernels {
 
@@ -43,6 +44,12 @@ struct GluAdapters {
   at::Tensor gate_low, up_low;  // [T, r] gate's and up's low-rank activations
   at::Tensor down_a;            // [r, M] fp32 = down_low^T out
   at::Tensor gate_b, up_b;      // [M, r] fp32 contiguous = d_gate^T gate_low, d_up^T up_low
+};
+
+// to [n, m] of compute = scale * from [n, m], fp32 contiguous.
+struct ScaledCopy {
+  at::Tensor from, to;
+  double scale = 1;
 };
 
 class Operations {
@@ -123,6 +130,9 @@ class Operations {
   virtual void AdamWStep(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
                          const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, const AdamWOptions& options,
                          double learning_rate, int64_t step, const at::Tensor& copy) const = 0;
+
+  // All of them, none overlapping another; ours by one launch.
+  virtual void CopyScaled(const std::vector<ScaledCopy>& copies) const = 0;
 };
 
 // 2^-60.

@@ -154,4 +154,9 @@ void CheckAdamW(const at::Tensor& weights, const at::Tensor& grad, const at::Ten
   }
 }
 
+void CheckScaledCopy(const ScaledCopy& copy) {
+  CheckMatrix("to", copy.to);
+  CheckFlat("from", copy.from, copy.to.sizes(), at::kFloat);
+}
+
 }  // namespace studio::kernels

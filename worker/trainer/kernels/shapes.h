@@ -25,5 +25,6 @@ void CheckEmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens
 void CheckSumOfSquares(const at::Tensor& flat, const at::Tensor& sum);
 void CheckAdamW(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
                 const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, int64_t step, const at::Tensor& copy);
+void CheckScaledCopy(const ScaledCopy& copy);
 
 }  // namespace studio::kernels

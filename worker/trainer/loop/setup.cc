@@ -78,7 +78,7 @@ v1::BatchPlan PlanOf(const v1::TrainerTask& task) {
   return plan;
 }
 
-absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data) {
+absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepKind step) {
   const v1::Job& job = task.job();
   if (task.world_size() > 1) {
     return absl::UnimplementedError(absl::StrCat("world_size ", task.world_size(), ": this trainer runs one rank"));
@@ -93,7 +93,9 @@ absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport
   setup.threads = job.environment().number_of_workers() > 0 ? job.environment().number_of_workers() : HostCores();
   at::set_num_threads(setup.threads);
 
-  ASSIGN_OR_RETURN(const ModelOptions options, OptionsOf(job, setup.plan, task.rank().local_rank()));
+  ASSIGN_OR_RETURN(ModelOptions options, OptionsOf(job, setup.plan, task.rank().local_rank()));
+  ASSIGN_OR_RETURN(setup.step, ChooseStep(step, options));
+  options.bordered = setup.step.planned;
   ASSIGN_OR_RETURN(setup.model, CausalLm::Load(job.architecture().llm_backbone(), options));
   if (data.max_length() > setup.model->architecture().max_positions) {
     return absl::InvalidArgumentError(absl::StrCat("tokenizer.max_length: ", data.max_length(),

@@ -32,7 +32,7 @@ TEST_P(OperationsTest, AdamWAgreesWithTheOptimizerOverClippedSteps) {
     matrix.mutable_grad().copy_(grad.narrow(0, 0, decayed));
     bias.mutable_grad().copy_(grad.narrow(0, decayed, plain));
     const at::Tensor kept = grad.clone();
-    const double norm = ClipGradNorm(reference.grads(), 2.0);
+    const double norm = ClipGradNorm(reference.grads(), 2.0).item<double>();
     reference.Step(0.01);
     ops().SumOfSquares(grad, squares);
     EXPECT_NEAR(std::sqrt(squares.item<double>()), norm, 1e-6 * norm);
@@ -84,6 +84,20 @@ TEST_P(OperationsTest, SumOfSquaresTakesAnyLengthAndStart) {
     EXPECT_NEAR(sum.item<double>(), expected, 2e-6 * expected) << begin << ", " << length;
     EXPECT_TRUE(at::equal(sum, again));
   }
+}
+
+TEST_P(OperationsTest, ScaledCopiesLandInTheirRows) {
+  std::vector<ScaledCopy> copies;
+  const int64_t shapes[][2] = {{16, 2048}, {2048, 16}, {1, 1}, {3, 7}, {5, 64}};
+  for (const auto& [rows, width] : shapes) {
+    copies.push_back({Normal({rows, width}).to(at::kFloat), EmptyRows(rows, width, 24), copies.size() % 2 ? 2.5 : 1.0});
+  }
+  ops().CopyScaled(copies);
+  for (const auto& [from, to, scale] : copies) {
+    EXPECT_TRUE(at::equal(to, (from * scale).to(GetParam().type))) << to.sizes();
+    ExpectBorderKept(to, "scaled copy");
+  }
+  ops().CopyScaled({});
 }
 
 }  // namespace

@@ -129,10 +129,11 @@ absl::Status Run(Flags flags) {
 
   EventLoop loop;
   Background background(loop);
-  Agent agent(options,
-              Machine{loop, background, env, launcher, *artifacts, identity.worker_id, flags.state_dir,
-                      flags.shared_roots, trainer.path, dataprep, ranks_lock.fd()},
-              *artifacts, *journal);
+  Agent agent(
+      options,
+      Machine{loop, background, env, launcher, *artifacts, identity.worker_id, flags.state_dir, flags.shared_roots,
+              trainer.path, dataprep, ranks_lock.fd(), trainer.inventory.host_memory_bytes()},
+      *artifacts, *journal);
   // Signals arrive on a thread of their own: a handler could not touch the loop.
   std::thread signals([&loop, &agent] {
     sigset_t wanted;

@@ -90,7 +90,7 @@ absl::StatusOr<v1::TrainerTask> ReadTask(const std::string& path, Env& env) {
 }
 
 int Fail(const absl::Status& status) {
-  std::cerr << "studio-trainer: " << v1::Reason_Name(ReasonOf(status)) << ": " << status.message() << std::endl;
+  std::cerr << "studio-trainer: " << v1::Reason_Name(ReasonOf(status)) << ": " << Explained(status) << std::endl;
   return ExitCode(ReasonOf(status));
 }
 
@@ -120,7 +120,7 @@ int RunForAgent(const Flags& flags, int fd) {
   if (status.ok()) return 0;
   v1::TrainerUp event;
   event.mutable_failure()->set_reason(ReasonOf(status));
-  event.mutable_failure()->set_message(std::string(status.message()));
+  event.mutable_failure()->set_message(Explained(status));
   link.Send(std::move(event));
   return Fail(status);
 }

@@ -11,6 +11,7 @@
 #include <iostream>
 #include <string>
 
+#include "common/version/version.h"
 #include "controller/api/server.h"
 
 namespace {
@@ -31,7 +32,7 @@ int main(int argc, char** argv) {
   app.add_option("--listen", options.listen, "HOST:PORT of the API; port 0 picks one")->capture_default_str();
   app.add_option("--transfer-listen", options.transfer_listen, "HOST:PORT of file transfers")->capture_default_str();
   app.add_flag("--insecure", options.insecure, "Listen beyond this machine without credentials");
-  app.set_version_flag("--version", studio::controller::kVersion);
+  app.set_version_flag("--version", studio::kVersion);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

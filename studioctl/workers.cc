@@ -5,7 +5,7 @@
 #include "studioctl/commands.h"
 #include "studioctl/print.h"
 #include "studioctl/text.h"
-#include "studioctl/version.h"
+#include "common/version/version.h"
 
 namespace studio::ctl {
 namespace {

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Formatting and static analysis; changes nothing (`make fmt` does).
-#   LINT_BASE=REV tools/lint.sh     clang-tidy looks at the C++ files changed since REV (default: the last commit)
+#   LINT_BASE=REV tools/lint.sh     clang-tidy looks at what has changed since REV (default: by the last commit)
+#   LINT_ALL=1 tools/lint.sh        … at everything
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 passed=0 failed=0
@@ -28,12 +29,7 @@ if [ ${#python[@]} -gt 0 ]; then
 fi
 check "no words of one machine" tools/lint_words.sh
 
-base=${LINT_BASE:-HEAD~1}
-mapfile -t changed < <(git diff --name-only --diff-filter=AM "$base" -- '*.cc' 2>/dev/null)
-if [ ${#changed[@]} -gt 0 ]; then
-  tools/compile_commands.py >/dev/null || failed=$((failed + 1))
-  tidy() { printf '%s\n' "${changed[@]}" | xargs -P 2 -n 1 clang-tidy --quiet -p . 2>/dev/null; }
-  check clang-tidy tidy
-fi
+if [ "${LINT_ALL:-}" = 1 ]; then which=(--all); else which=(--since "${LINT_BASE:-HEAD~1}"); fi
+if tools/compile_commands.py >/dev/null; then check clang-tidy tools/tidy.py "${which[@]}"; else failed=$((failed + 1)); fi
 printf '%d passed, %d failed, 0 skipped\n' "$passed" "$failed"
 [ "$failed" = 0 ]

@@ -22,10 +22,10 @@ part() { # part NAME COMMAND…
   printf '\n=== %s\n' "$name"
   "$@" 2>&1 | tee "$log"
   code=${PIPESTATUS[0]}
-  counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1 | tr -dc '0-9 ')
+  counts=$(grep -E '^[0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log" | tail -n 1)
   if [ -n "$counts" ]; then
-    # shellcheck disable=SC2086 # three numbers
-    set -- $counts
+    # shellcheck disable=SC2046 # three numbers
+    set -- $(tr -dc '0-9 ' <<<"$counts")
     passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
     [ "$code" = 0 ] || [ "$2" != 0 ] || failed=$((failed + 1))
   elif [ "$code" = 0 ]; then
@@ -33,13 +33,18 @@ part() { # part NAME COMMAND…
   else
     failed=$((failed + 1))
   fi
+  if [ -n "$all" ]; then
+    local what=passed
+    [ "$code" = 0 ] || what=FAILED
+    tools/record.sh "make test-all: $name" "$what${counts:+: ${counts}}" || failed=$((failed + 1))
+  fi
   times+=("$(printf '%-12s %4.1f min%s' "$name" "$(echo "($SECONDS - $start) / 60" | bc -l 2>/dev/null || awk "BEGIN{print ($SECONDS - $start) / 60}")" "$([ "$code" = 0 ] || echo '  FAILED')")")
 }
 
 part setup tools/setup.sh build model oracle dev
 part unit tools/bazel_test.sh //...
 # After the build: clang-tidy reads generated headers.
-part lint tools/lint.sh
+part lint env ${all:+LINT_ALL=1} tools/lint.sh
 part asan tools/bazel_test.sh --config=asan --test_tag_filters=-torch,-manual --build_tests_only -- //... -//worker/trainer/...
 part fuzz tools/fuzz.sh "${FUZZ_SECONDS:-30}"
 part parity tests/parity/run.sh ${all:+--full}

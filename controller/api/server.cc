@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/status/macros.h"
+#include "common/version/version.h"
 #include "controller/api/authorize.h"
 #include "controller/store/sqlite_store.h"
 

@@ -29,8 +29,6 @@
 
 namespace studio::controller {
 
-inline constexpr char kVersion[] = "0.1.0";
-
 struct ServerOptions {
   std::string state_dir;
   // Port 0 picks one.

@@ -12,6 +12,7 @@
 #include "common/artifact/transfer_client.h"
 #include "common/status/grpc_status.h"
 #include "common/status/testing.h"
+#include "common/version/version.h"
 #include "controller/api/fake_agent.h"
 #include "proto/grpc/health/v1/health.grpc.pb.h"
 

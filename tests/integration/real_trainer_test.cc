@@ -32,7 +32,9 @@ name: "tiny"
 dataset { train_dataframe: "rows.jsonl" validation_size: 0.2 }
 tokenizer { max_length: 96 }
 architecture { llm_backbone: "model" pretrained: false }
-training { learning_rate: 0.01 batch_size: 2 grad_accumulation: 2 lora_r: 4 lora_dropout: 0.1 eval_steps: 20 }
+training {
+  learning_rate: 0.01 batch_size: 2 grad_accumulation: 2 lora_r: 4 lora_dropout: 0.1 eval_steps: 20 logging_steps: 1
+}
 prediction { max_length_inference: 8 }
 environment { mixed_precision_dtype: FLOAT32 number_of_workers: 1 }
 retry { max_crashes: 100 }
@@ -203,6 +205,12 @@ TEST_F(RealTrainerTest, ControllerKilledWhileTraining) {
   ExpectSame(outcome, reference);
   ASSERT_OK_AND_ASSIGN(const Cluster::Ctl logs, cluster_->RunCtl({"logs", id}));
   EXPECT_THAT(logs.output, HasSubstr("48 rows"));
+  for (int step = 1; step <= kSteps; ++step) {
+    const std::string line = absl::StrCat("step ", step, "/", kSteps, "  loss ");
+    const size_t first = logs.output.find(line);
+    ASSERT_NE(first, logs.output.npos) << "no \"" << line << "\" in:\n" << logs.output;
+    EXPECT_EQ(logs.output.find(line, first + 1), logs.output.npos) << line << " is there twice";
+  }
 }
 
 TEST_F(RealTrainerTest, AgentKilledWhileTraining) {

@@ -14,6 +14,7 @@
 #include "common/env/posix_env.h"
 #include "common/env/posix_launcher.h"
 #include "common/status/macros.h"
+#include "common/version/version.h"
 #include "worker/agent/agent.h"
 #include "worker/agent/identity.h"
 #include "worker/agent/inventory.h"
@@ -21,7 +22,6 @@
 namespace studio::worker {
 namespace {
 
-constexpr char kVersion[] = "0.1.0";
 constexpr int kProtocol = 1;
 
 struct Flags {
@@ -167,7 +167,7 @@ int main(int argc, char** argv) {
   app.add_option("--drain-seconds", flags.drain_seconds, "how long ranks may take to checkpoint on SIGTERM")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  app.set_version_flag("--version", std::string(studio::worker::kVersion));
+  app.set_version_flag("--version", std::string(studio::kVersion));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -28,7 +28,7 @@
 #include "worker/trainer/model/torch_status.h"
 #include "worker/trainer/probe/inventory.h"
 #include "worker/trainer/status/failure.h"
-#include "worker/trainer/version.h"
+#include "common/version/version.h"
 
 namespace studio {
 namespace {
@@ -180,4 +180,10 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace studio
 
-int main(int argc, char** argv) { return studio::Main(argc, argv); }
+int main(int argc, char** argv) {
+  // oneDNN keeps a compiled product for every length that it sees, 1,024 of them where nothing is said: with packed rows
+  // that is a GiB. 64 cost no time (docs/performance.md).
+  setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64", /*overwrite=*/0);
+  setenv("LRU_CACHE_CAPACITY", "64", /*overwrite=*/0);
+  return studio::Main(argc, argv);
+}

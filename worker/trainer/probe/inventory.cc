@@ -8,7 +8,7 @@
 #include "worker/trainer/probe/cuda_driver.h"
 #include "worker/trainer/probe/device.h"
 #include "worker/trainer/probe/host.h"
-#include "worker/trainer/version.h"
+#include "common/version/version.h"
 
 namespace studio {
 namespace {

@@ -1,4 +1,4 @@
-// The trainer's version, as --version and --probe say it.
+// The version of all of Studio's programs, as their --version and their greetings say it.
 #pragma once
 
 namespace studio {

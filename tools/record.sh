@@ -1,0 +1,26 @@
+#!/usr/bin/env bash
+# Writes one row of docs/verification.md: what was run, on what kind of machine, when, with what result. A row of the
+# same command and machine is replaced.
+#   tools/record.sh COMMAND RESULT [WHERE]      WHERE: default, this machine's architecture and what it has
+set -euo pipefail
+cd "$(dirname "$0")/.."
+page=docs/verification.md
+command=$1 result=$2
+here="$(uname -m), CPU"
+if compgen -G '/dev/nvidia[0-9]*' >/dev/null; then here="$(uname -m), CUDA"; fi
+where=${3:-$here}
+key="| \`$command\` | $where |"
+row="$key $(date -u +%F) | $(git rev-parse --short HEAD) | $result |"
+if [ ! -e "$page" ]; then
+  cat >"$page" <<'HEAD'
+# What was verified, where
+
+Rows are written by the targets themselves (`tools/record.sh`), after they ran; nothing here is written by hand.
+
+| command | machine | date | revision | result |
+|---|---|---|---|---|
+HEAD
+fi
+rest=$(grep -vF "$key" "$page" || true)
+{ sed -n '1,/^|---/p' <<<"$rest"; { sed '1,/^|---/d' <<<"$rest"; echo "$row"; } | grep . | sort; } >"$page.new"
+mv "$page.new" "$page"

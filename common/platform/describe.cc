@@ -1,6 +1,7 @@
 #include "common/platform/describe.h"
 
-#include <algorithm>
+#include <google/protobuf/util/json_util.h>
+
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "common/platform/asks.h"
 #include "common/platform/matrix.h"
+#include "common/status/check.h"
 
 namespace studio {
 namespace {
@@ -68,6 +70,16 @@ std::string MatrixAsMarkdown() {
     absl::StrAppend(&text, "\n");
   }
   return text;
+}
+
+std::string InventoryAsJson(const v1::Inventory& inventory) {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.add_whitespace = true;
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(inventory, &json, options);
+  STUDIO_CHECK(status.ok()) << status.ToString();
+  return json;
 }
 
 std::string DescribeInventory(const v1::Inventory& inventory) {

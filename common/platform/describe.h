@@ -13,4 +13,7 @@ std::string MatrixAsMarkdown();
 // What the machine is and has, then what of the matrix works on it; one fact a line.
 std::string DescribeInventory(const v1::Inventory& inventory);
 
+// protobuf's JSON with the fields' own names, as `studioctl workers -o json` has it.
+std::string InventoryAsJson(const v1::Inventory& inventory);
+
 }  // namespace studio

@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/artifact/uri.h"
+#include "common/platform/asks.h"
 #include "common/status/check.h"
 #include "common/status/macros.h"
 #include "worker/agent/local_job.h"
@@ -61,7 +62,10 @@ AttemptRun::AttemptRun(const Machine& machine, v1::Assign assign, AttemptListene
       dir_(AttemptDir(machine.state_dir, assign_.key())) {}
 
 void AttemptRun::Start() {
-  ReportState(v1::ATTEMPT_PREPARING);
+  state_ = v1::ATTEMPT_PREPARING;
+  v1::AttemptEvent event = NewEvent();
+  for (const std::string& note : AutoFallbacks(assign_.job(), machine_.inventory)) event.add_notes(note);
+  listener_.OnAttemptEvent(std::move(event));
   FetchInputs();
 }
 
@@ -297,7 +301,7 @@ void AttemptRun::Judge(Rank& rank, const ProcessEnd& end, const std::string& wha
   const KillWatch::Signs signs = rank.kill_watch->Look(rank.process->pid());
   rank.evidence.cgroup_kills_rose = signs.cgroup_kills_rose;
   rank.evidence.kernel_kill = signs.kernel_kill;
-  rank.evidence.host_memory_bytes = machine_.host_memory_bytes;
+  rank.evidence.host_memory_bytes = machine_.inventory.host_memory_bytes();
   rank.evidence.last_words = rank.log->LastWords();
   const RankVerdict verdict = JudgeEnd(rank.evidence, what);
   if (verdict.reason == v1::REASON_UNSPECIFIED) {

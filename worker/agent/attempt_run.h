@@ -48,7 +48,8 @@ struct Machine {
   std::string dataprep;
   // Every process inherits it.
   int ranks_lock_fd = -1;
-  int64_t host_memory_bytes = 0;
+  // What jobs may find here.
+  v1::Inventory inventory;
 };
 
 class AttemptListener {

@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
+#include <iostream>
 #include <random>
 #include <thread>
 
@@ -13,6 +14,7 @@
 #include "common/env/file_lock.h"
 #include "common/env/posix_env.h"
 #include "common/env/posix_launcher.h"
+#include "common/platform/describe.h"
 #include "common/status/macros.h"
 #include "common/version/version.h"
 #include "worker/agent/agent.h"
@@ -31,6 +33,8 @@ struct Flags {
   std::string dataprep;
   std::vector<std::string> shared_roots;
   double drain_seconds = 60;
+  bool probe = false;
+  std::string probe_format = "text";
 };
 
 std::string DefaultStateDir() {
@@ -70,6 +74,16 @@ std::string Hostname() {
   char name[256] = {};
   gethostname(name, sizeof name - 1);
   return name;
+}
+
+// For people and scripts: what this machine is and has. Touches no state, dials nobody.
+absl::Status Probe(const Flags& flags) {
+  PosixLauncher launcher;
+  ASSIGN_OR_RETURN(const ProbedTrainer trainer, ProbeTrainer(launcher, TrainerCandidates(flags)));
+  std::cout << (flags.probe_format == "json" ? InventoryAsJson(trainer.inventory)
+                                             : DescribeInventory(trainer.inventory))
+            << std::flush;
+  return absl::OkStatus();
 }
 
 absl::Status Run(Flags flags) {
@@ -129,11 +143,10 @@ absl::Status Run(Flags flags) {
 
   EventLoop loop;
   Background background(loop);
-  Agent agent(
-      options,
-      Machine{loop, background, env, launcher, *artifacts, identity.worker_id, flags.state_dir, flags.shared_roots,
-              trainer.path, dataprep, ranks_lock.fd(), trainer.inventory.host_memory_bytes()},
-      *artifacts, *journal);
+  Agent agent(options,
+              Machine{loop, background, env, launcher, *artifacts, identity.worker_id, flags.state_dir,
+                      flags.shared_roots, trainer.path, dataprep, ranks_lock.fd(), trainer.inventory},
+              *artifacts, *journal);
   // Signals arrive on a thread of their own: a handler could not touch the loop.
   std::thread signals([&loop, &agent] {
     sigset_t wanted;
@@ -167,6 +180,10 @@ int main(int argc, char** argv) {
   app.add_option("--drain-seconds", flags.drain_seconds, "how long ranks may take to checkpoint on SIGTERM")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  app.add_flag("--probe", flags.probe, "print what this machine is and has, and end");
+  app.add_option("--probe-format", flags.probe_format, "how --probe prints")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
   app.set_version_flag("--version", std::string(studio::kVersion));
   try {
     app.parse(argc, argv);
@@ -180,7 +197,7 @@ int main(int argc, char** argv) {
   for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&blocked, signal);
   pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  const absl::Status status = studio::worker::Run(flags);
+  const absl::Status status = flags.probe ? studio::worker::Probe(flags) : studio::worker::Run(flags);
   if (status.ok()) return 0;
   spdlog::error("{}", status.ToString());
   return 1;

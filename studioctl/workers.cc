@@ -2,10 +2,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/version/version.h"
 #include "studioctl/commands.h"
 #include "studioctl/print.h"
 #include "studioctl/text.h"
-#include "common/version/version.h"
 
 namespace studio::ctl {
 namespace {

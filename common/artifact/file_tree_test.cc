@@ -133,7 +133,7 @@ TEST(ArtifactDigest, IsOfTheContents) {
 }
 
 TEST(CheckArtifact, RefusesWhatANetworkMightSend) {
-  const auto check = [](std::vector<std::string> paths, std::string sha256, int64_t size) {
+  const auto check = [](const std::vector<std::string>& paths, const std::string& sha256, int64_t size) {
     v1::Artifact artifact;
     for (const std::string& path : paths) {
       v1::FileRef& file = *artifact.add_files();

@@ -20,7 +20,7 @@ constexpr int kMaxFiles = 10000;
 class UploadStream final : public grpc::ServerReadReactor<v1::UploadRequest> {
  public:
   UploadStream(const grpc::CallbackServerContext& context, v1::UploadResponse& response, ContentStore& store,
-               IoPool& pool, absl::Status allowed)
+               IoPool& pool, const absl::Status& allowed)
       : context_(context), response_(response), store_(store), pool_(pool) {
     if (allowed.ok()) {
       StartRead(&request_);
@@ -78,7 +78,7 @@ class UploadStream final : public grpc::ServerReadReactor<v1::UploadRequest> {
 
 class DownloadStream final : public grpc::ServerWriteReactor<v1::DownloadResponse> {
  public:
-  DownloadStream(const v1::DownloadRequest& request, ContentStore& store, IoPool& pool, absl::Status allowed)
+  DownloadStream(const v1::DownloadRequest& request, ContentStore& store, IoPool& pool, const absl::Status& allowed)
       : request_(request), store_(store), pool_(pool) {
     if (allowed.ok()) {
       pool_.Post([this] { Open(); });

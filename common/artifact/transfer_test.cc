@@ -41,7 +41,7 @@ class TransferTest : public testing::Test {
   void SetUp() override { Start({}, {}); }
   void TearDown() override { Stop(); }
 
-  void Start(ContentStore::Options store_options, TransferService::Options service_options) {
+  void Start(const ContentStore::Options& store_options, const TransferService::Options& service_options) {
     Stop();
     ASSERT_OK_AND_ASSIGN(store_, ContentStore::Open(folder_.Path("store"), store_options));
     service_ = std::make_unique<TransferService>(*store_, service_options);

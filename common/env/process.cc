@@ -10,7 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "common/status/macros.h"
 
-extern char** environ;
+extern char** environ;  // NOLINT(readability-redundant-declaration): macOS does not declare it
 
 namespace studio {
 
@@ -23,12 +23,10 @@ absl::StatusOr<std::string> RunForOutput(Launcher& launcher, LaunchSpec spec) {
     const ssize_t got = read(process->output(), buffer, sizeof buffer);
     if (got > 0) {
       printed.append(buffer, got);
-    } else if (got == 0) {
-      break;
-    } else if (errno == EAGAIN) {
+    } else if (got < 0 && errno == EAGAIN) {
       pollfd wait = {process->output(), POLLIN, 0};
       poll(&wait, 1, -1);
-    } else if (errno != EINTR) {
+    } else if (got == 0 || errno != EINTR) {
       break;
     }
   }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
@@ -267,15 +268,13 @@ std::vector<NamedFile> NamedFiles(const v1::Job& job) {
 
 void SetNamedFile(v1::Job& job, const std::string& field, std::string value) {
   Message* message = &job;
-  const std::vector<std::string> path = absl::StrSplit(field, '.');
-  for (size_t i = 0; i < path.size(); ++i) {
-    const FieldDescriptor* step = message->GetDescriptor()->FindFieldByName(path[i]);
-    if (i + 1 == path.size()) {
-      message->GetReflection()->SetString(message, step, std::move(value));
-    } else {
-      message = message->GetReflection()->MutableMessage(message, step);
-    }
+  std::vector<std::string> path = absl::StrSplit(field, '.');
+  const std::string last = std::move(path.back());
+  path.pop_back();
+  for (const std::string& section : path) {
+    message = message->GetReflection()->MutableMessage(message, message->GetDescriptor()->FindFieldByName(section));
   }
+  message->GetReflection()->SetString(message, message->GetDescriptor()->FindFieldByName(last), std::move(value));
 }
 
 std::vector<Violation> FindViolations(const v1::Job& job) {

@@ -19,6 +19,7 @@
 #include "common/job/job_rules.h"
 #include "common/job/job_text.h"
 #include "common/status/macros.h"
+#include "common/version/version.h"
 #include "worker/trainer/agent_link/agent_link.h"
 #include "worker/trainer/agent_link/console_link.h"
 #include "worker/trainer/agent_link/logged_link.h"
@@ -28,7 +29,6 @@
 #include "worker/trainer/model/torch_status.h"
 #include "worker/trainer/probe/inventory.h"
 #include "worker/trainer/status/failure.h"
-#include "common/version/version.h"
 
 namespace studio {
 namespace {
@@ -181,8 +181,8 @@ int Main(int argc, char** argv) {
 }  // namespace studio
 
 int main(int argc, char** argv) {
-  // oneDNN keeps a compiled product for every length that it sees, 1,024 of them where nothing is said: with packed rows
-  // that is a GiB. 64 cost no time (docs/performance.md).
+  // oneDNN keeps a compiled product for every length that it sees, 1,024 of them where nothing is said: with packed
+  // rows that is a GiB. 64 cost no time (docs/performance.md).
   setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64", /*overwrite=*/0);
   setenv("LRU_CACHE_CAPACITY", "64", /*overwrite=*/0);
   return studio::Main(argc, argv);

@@ -37,7 +37,8 @@ struct Cell {
 struct Platform {
   v1::Backend backend;
   v1::Arch arch;
-  bool operator==(const Platform&) const = default;
+  // Written out: the generator of docs/job_reference.md reads this as C++17.
+  bool operator==(const Platform& other) const { return backend == other.backend && arch == other.arch; }
 };
 
 inline constexpr Platform kPlatforms[] = {

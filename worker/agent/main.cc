@@ -1,10 +1,12 @@
 // studio-worker: dials a controller and runs on this machine what it assigns.
+#include <poll.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <filesystem>
 #include <iostream>
 #include <random>
@@ -34,6 +36,7 @@ struct Flags {
   std::vector<std::string> shared_roots;
   double drain_seconds = 60;
   bool probe = false;
+  bool verify = false;
   std::string probe_format = "text";
 };
 
@@ -84,6 +87,19 @@ absl::Status Probe(const Flags& flags) {
                                              : DescribeInventory(trainer.inventory))
             << std::flush;
   return absl::OkStatus();
+}
+
+// The trainer's report of its numerics and speed, after what the machine is: one text that a person can send.
+absl::StatusOr<ProcessEnd> Verify(const Flags& flags) {
+  RETURN_IF_ERROR(Probe(flags));
+  PosixLauncher launcher;
+  ASSIGN_OR_RETURN(const ProbedTrainer trainer, ProbeTrainer(launcher, TrainerCandidates(flags)));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Process> process,
+                   launcher.Launch({.argv = {trainer.path, "--verify"}, .environment = EnvironmentWith({})}));
+  pollfd ended = {process->ended(), POLLIN, 0};
+  while (poll(&ended, 1, -1) < 0 && errno == EINTR) {
+  }
+  return process->Reap().value_or(ProcessEnd{.exit_code = 1});
 }
 
 absl::Status Run(Flags flags) {
@@ -184,6 +200,8 @@ int main(int argc, char** argv) {
   app.add_option("--probe-format", flags.probe_format, "how --probe prints")
       ->check(CLI::IsMember({"text", "json"}))
       ->capture_default_str();
+  app.add_flag("--verify", flags.verify,
+               "check that this machine trains rightly, measure its speed, print a report, and end: 0 where it passes");
   app.set_version_flag("--version", std::string(studio::kVersion));
   try {
     app.parse(argc, argv);
@@ -197,6 +215,12 @@ int main(int argc, char** argv) {
   for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&blocked, signal);
   pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  if (flags.verify) {
+    const absl::StatusOr<studio::ProcessEnd> end = studio::worker::Verify(flags);
+    if (end.ok()) return end->signal == 0 ? end->exit_code : 1;
+    spdlog::error("{}", end.status().ToString());
+    return 1;
+  }
   const absl::Status status = flags.probe ? studio::worker::Probe(flags) : studio::worker::Run(flags);
   if (status.ok()) return 0;
   spdlog::error("{}", status.ToString());

@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -18,6 +19,7 @@
 #include "common/env/posix_env.h"
 #include "common/job/job_rules.h"
 #include "common/job/job_text.h"
+#include "common/memory/process_end.h"
 #include "common/status/macros.h"
 #include "common/version/version.h"
 #include "worker/trainer/agent_link/agent_link.h"
@@ -27,8 +29,10 @@
 #include "worker/trainer/local_paths.h"
 #include "worker/trainer/loop/run_task.h"
 #include "worker/trainer/model/torch_status.h"
+#include "worker/trainer/probe/device.h"
 #include "worker/trainer/probe/inventory.h"
 #include "worker/trainer/status/failure.h"
+#include "worker/trainer/verify/verify.h"
 
 namespace studio {
 namespace {
@@ -48,6 +52,7 @@ struct Flags {
   std::string job, task, out, resume, data_dir, dump_batches;
   std::vector<std::string> set;
   bool probe = false;
+  bool verify = false;
   bool version = false;
 };
 
@@ -135,6 +140,19 @@ int Probe() {
   return 0;
 }
 
+// In a folder of its own, which is gone afterwards.
+int VerifyMachine() {
+  std::string folder = (std::filesystem::temp_directory_path() / "studio-verify-XXXXXX").string();
+  if (mkdtemp(folder.data()) == nullptr) return Fail(absl::ErrnoToStatus(errno, folder));
+  const absl::StatusOr<at::Device> device = ChooseDevice(v1::BACKEND_AUTO, 0);
+  if (!device.ok()) return Fail(device.status());
+  const VerifyReport report = Verify(*device, folder);
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+  std::cout << report.Text() << std::flush;
+  return report.passed() ? 0 : kExitCrash;
+}
+
 int Main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("studio-trainer"));
   Flags flags;
@@ -149,6 +167,7 @@ int Main(int argc, char** argv) {
   app.add_option("--dump-batches", flags.dump_batches, "write every batch that is trained to this file");
   app.add_option("--task", flags.task, "the task, in text form, from an agent whose socket is STUDIO_AGENT_FD");
   app.add_flag("--probe", flags.probe, "print what this machine has, in text form");
+  app.add_flag("--verify", flags.verify, "check this machine's numerics, measure its speed, and print a report");
   app.add_flag("--version", flags.version, "print the version");
   try {
     app.parse(argc, argv);
@@ -161,6 +180,7 @@ int Main(int argc, char** argv) {
     return 0;
   }
   if (flags.probe) return Probe();
+  if (flags.verify) return VerifyMachine();
   if (!flags.task.empty()) {
     const char* text = std::getenv("STUDIO_AGENT_FD");
     int fd = -1;
@@ -171,7 +191,8 @@ int Main(int argc, char** argv) {
     return RunForAgent(flags, fd);
   }
   if (flags.job.empty() || flags.out.empty()) {
-    std::cerr << "studio-trainer --job FILE --out DIR, --task FILE, --probe or --version; see --help" << std::endl;
+    std::cerr << "studio-trainer --job FILE --out DIR, --task FILE, --probe, --verify or --version; see --help"
+              << std::endl;
     return kUsage;
   }
   return RunAlone(flags);

@@ -119,7 +119,9 @@ std::vector<std::string> AutoFallbacks(const v1::Job& job, const v1::Inventory& 
   const Platform platform = PlatformOf(job.resources().backend(), inventory);
   const auto asks = AsksOf(job).explicitly;
   std::vector<std::string> notes;
-  for (const auto& [field, axis] : {std::pair{kAttention, Axis::kAttention}, std::pair{kPrecision, Axis::kPrecision}}) {
+  for (const auto& setting : {std::pair{kAttention, Axis::kAttention}, std::pair{kPrecision, Axis::kPrecision}}) {
+    const char* const field = setting.first;
+    const Axis axis = setting.second;
     if (std::any_of(asks.begin(), asks.end(), [&](const Ask& ask) { return ask.field == field; })) continue;
     const char* const best = AutoOrder(axis).front();
     const Cell* const cell = CellAt(axis, best, platform);

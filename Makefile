@@ -13,8 +13,8 @@ quickstart: ## a fresh machine to a fine-tuned model: sets up, builds, trains Sm
 	@tools/setup.sh build model
 	@tools/quickstart.sh
 
-test: ## what CI runs: lint, unit tests, sanitizers, fuzzing, short parity, one real fine-tune
-	@tools/test.sh
+test: ## what CI runs: lint, unit tests, sanitizers, fuzzing, short parity, a fine-tune; TAGS=requires_cuda: those tests alone
+	@TAGS='$(TAGS)' tools/test.sh
 
 test-all: ## everything: full parity, long fuzzing (before an issue is closed)
 	@FUZZ_SECONDS=300 tools/test.sh --all

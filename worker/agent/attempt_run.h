@@ -27,6 +27,7 @@
 #include "worker/agent/background.h"
 #include "worker/agent/end_reason.h"
 #include "worker/agent/event_loop.h"
+#include "worker/agent/kill_watch.h"
 #include "worker/agent/rank_log.h"
 #include "worker/agent/rank_process.h"
 
@@ -47,6 +48,8 @@ struct Machine {
   std::string dataprep;
   // Every process inherits it.
   int ranks_lock_fd = -1;
+  // What jobs may find here.
+  v1::Inventory inventory;
 };
 
 class AttemptListener {
@@ -82,6 +85,8 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
     std::unique_ptr<RankLog> log;
     std::unique_ptr<RankProcess> process;
     v1::AttemptState state = v1::ATTEMPT_STARTING;
+    // From its process's launch on.
+    std::optional<KillWatch> kill_watch;
     RankEvidence evidence;
     bool ended = false;
   };
@@ -134,7 +139,6 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
   std::string resume_dir_;
   // One process of data preparation, then this worker's ranks.
   std::vector<std::unique_ptr<Rank>> ranks_;
-  int64_t oom_kills_before_ = 0;
 
   std::optional<Failed> failed_;
   std::optional<v1::Stop> stop_;

@@ -6,6 +6,7 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
@@ -19,6 +20,7 @@
 #include "common/env/posix_env.h"
 #include "common/job/job_rules.h"
 #include "common/job/job_text.h"
+#include "common/memory/process_end.h"
 #include "common/status/macros.h"
 #include "common/version/version.h"
 #include "worker/trainer/agent_link/agent_link.h"
@@ -28,8 +30,10 @@
 #include "worker/trainer/local_paths.h"
 #include "worker/trainer/loop/run_task.h"
 #include "worker/trainer/model/torch_status.h"
+#include "worker/trainer/probe/device.h"
 #include "worker/trainer/probe/inventory.h"
 #include "worker/trainer/status/failure.h"
+#include "worker/trainer/verify/verify.h"
 
 namespace studio {
 namespace {
@@ -50,6 +54,7 @@ struct Flags {
   std::vector<std::string> set;
   StepKind step = StepKind::kAuto;
   bool probe = false;
+  bool verify = false;
   bool version = false;
 };
 
@@ -92,7 +97,7 @@ absl::StatusOr<v1::TrainerTask> ReadTask(const std::string& path, Env& env) {
 }
 
 int Fail(const absl::Status& status) {
-  std::cerr << "studio-trainer: " << v1::Reason_Name(ReasonOf(status)) << ": " << status.message() << std::endl;
+  std::cerr << "studio-trainer: " << v1::Reason_Name(ReasonOf(status)) << ": " << Explained(status) << std::endl;
   return ExitCode(ReasonOf(status));
 }
 
@@ -122,7 +127,7 @@ int RunForAgent(const Flags& flags, int fd) {
   if (status.ok()) return 0;
   v1::TrainerUp event;
   event.mutable_failure()->set_reason(ReasonOf(status));
-  event.mutable_failure()->set_message(std::string(status.message()));
+  event.mutable_failure()->set_message(Explained(status));
   link.Send(std::move(event));
   return Fail(status);
 }
@@ -135,6 +140,19 @@ int Probe() {
   google::protobuf::TextFormat::PrintToString(inventory, &text);
   std::cout << text << std::flush;
   return 0;
+}
+
+// In a folder of its own, which is gone afterwards.
+int VerifyMachine() {
+  std::string folder = (std::filesystem::temp_directory_path() / "studio-verify-XXXXXX").string();
+  if (mkdtemp(folder.data()) == nullptr) return Fail(absl::ErrnoToStatus(errno, folder));
+  const absl::StatusOr<at::Device> device = ChooseDevice(v1::BACKEND_AUTO, 0);
+  if (!device.ok()) return Fail(device.status());
+  const VerifyReport report = Verify(*device, folder);
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+  std::cout << report.Text() << std::flush;
+  return report.passed() ? 0 : kExitCrash;
 }
 
 int Main(int argc, char** argv) {
@@ -155,6 +173,7 @@ int Main(int argc, char** argv) {
   app.add_option("--profile", flags.profile, "write the timeline of the eleventh step to this file, as a Chrome trace");
   app.add_option("--task", flags.task, "the task, in text form, from an agent whose socket is STUDIO_AGENT_FD");
   app.add_flag("--probe", flags.probe, "print what this machine has, in text form");
+  app.add_flag("--verify", flags.verify, "check this machine's numerics, measure its speed, and print a report");
   app.add_flag("--version", flags.version, "print the version");
   try {
     app.parse(argc, argv);
@@ -167,6 +186,7 @@ int Main(int argc, char** argv) {
     return 0;
   }
   if (flags.probe) return Probe();
+  if (flags.verify) return VerifyMachine();
   if (!flags.task.empty()) {
     const char* text = std::getenv("STUDIO_AGENT_FD");
     int fd = -1;
@@ -177,7 +197,8 @@ int Main(int argc, char** argv) {
     return RunForAgent(flags, fd);
   }
   if (flags.job.empty() || flags.out.empty()) {
-    std::cerr << "studio-trainer --job FILE --out DIR, --task FILE, --probe or --version; see --help" << std::endl;
+    std::cerr << "studio-trainer --job FILE --out DIR, --task FILE, --probe, --verify or --version; see --help"
+              << std::endl;
     return kUsage;
   }
   return RunAlone(flags);

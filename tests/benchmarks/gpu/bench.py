@@ -55,7 +55,7 @@ def ours(trainer: str, job: str, row: Row, out: str, name: str, more: list[str])
     with open(f"{out}/ours-{name}.json", "w") as file:
         json.dump(summary, file)
     seconds, tokens = summary["step_seconds"][WARM:], summary["step_tokens"][WARM:]
-    rate = sum(tokens) / sum(seconds) if row.packed else tokens[0] / statistics.median(seconds)
+    rate = statistics.median(n / s for n, s in zip(tokens, seconds, strict=True))
     return {
         "tokens_per_second": rate,
         "milliseconds": statistics.median(seconds) * 1e3,

@@ -108,10 +108,10 @@ at::Tensor PlannedStep::AccumulateGradients(const Batch& batch, double scale) {
   if (micro.attention != AttentionKind::kReference) below.emplace();
   Forward(batch, micro);
   const at::Tensor labels = batch.labels.to(device).index_select(0, rows);
-  const at::Tensor losses = Head(labels, scale, micro);
+  at::Tensor loss_sum = Head(labels, scale, micro);
   Backward(micro);
   AddToGrads();
-  return losses;
+  return loss_sum;
 }
 
 void PlannedStep::Refresh() {

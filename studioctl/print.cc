@@ -196,7 +196,7 @@ std::string PrintWorkers(const std::vector<v1::WorkerRecord>& workers, const std
       row.push_back(v1::Backend_Name(inventory.backend()));
       row.push_back(OrDash(first.compute_capability()));
       row.push_back(OrDash(first.driver()));
-      row.push_back(first.unified_memory() ? "yes" : "no");
+      row.emplace_back(first.unified_memory() ? "yes" : "no");
       row.push_back(HumanBytes(static_cast<double>(allocatable)));
       row.push_back(OrDash(absl::StrJoin(inventory.features(), ",")));
       row.push_back(Printable(inventory.os()));

@@ -47,7 +47,7 @@ class Planner {
   std::vector<Action> Run() {
     for (const WaitingJob& job : snapshot_.waiting) {
       const std::string why = Place(job);
-      if (!why.empty() && why != job.message) actions_.push_back(Explain{job.id, why});
+      if (!why.empty() && why != job.message) actions_.emplace_back(Explain{job.id, why});
     }
     return std::move(actions_);
   }
@@ -104,7 +104,7 @@ class Planner {
       rank.add_device_ids(device->id());
       busy_[worker.id][device->id()] = job.id;
     }
-    actions_.push_back(std::move(assign));
+    actions_.emplace_back(std::move(assign));
   }
 
   const ClusterSnapshot& snapshot_;

@@ -11,6 +11,8 @@ if [ "${1:-}" = --all ]; then
   shift
 fi
 only=" $* "
+STUDIO_REVISION=$(git rev-parse --short HEAD 2>/dev/null || echo -)
+export STUDIO_REVISION
 passed=0 failed=0 skipped=0
 times=()
 log=$(mktemp)

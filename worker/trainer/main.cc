@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,7 @@
 #include "worker/trainer/local_paths.h"
 #include "worker/trainer/loop/run_task.h"
 #include "worker/trainer/model/torch_status.h"
+#include "worker/trainer/parallel/peer_loss.h"
 #include "worker/trainer/probe/inventory.h"
 #include "worker/trainer/status/failure.h"
 
@@ -108,6 +110,17 @@ int RunAlone(const Flags& flags) {
   return 0;
 }
 
+// As torchrun says it, and the agent: LOCAL_WORLD_SIZE, and the socket that rank 0's store listens on.
+RankPlace PlaceInEnvironment() {
+  const auto number = [](const char* name) -> std::optional<int> {
+    const char* text = std::getenv(name);
+    int value = 0;
+    if (text == nullptr || !absl::SimpleAtoi(text, &value)) return std::nullopt;
+    return value;
+  };
+  return {number("LOCAL_WORLD_SIZE").value_or(1), number("STUDIO_STORE_FD")};
+}
+
 // The agent is the parent: it reads the end from the socket, stderr and the exit code.
 int RunForAgent(const Flags& flags, int fd) {
   PosixEnv env;
@@ -116,11 +129,12 @@ int RunForAgent(const Flags& flags, int fd) {
   LoggedLink link(agent, std::cerr);
   const absl::StatusOr<v1::TrainerTask> task = ReadTask(flags.task, env);
   absl::Status status = task.status();
-  if (status.ok()) status = RunTask(*task, link, env, {flags.dump_batches}).status();
+  if (status.ok()) status = RunTask(*task, link, env, {flags.dump_batches, PlaceInEnvironment()}).status();
   if (status.ok()) return 0;
   v1::TrainerUp event;
   event.mutable_failure()->set_reason(ReasonOf(status));
   event.mutable_failure()->set_message(std::string(status.message()));
+  event.mutable_failure()->set_lost_peers(IsPeerLoss(status));
   link.Send(std::move(event));
   return Fail(status);
 }

@@ -35,20 +35,19 @@ TrainLoop::TrainLoop(Parts parts, RunSummary& summary)
       state_(parts_.identity),
       meter_(parts_.setup.feed.total_steps, 0),
       cadence_(parts_.task.job().training(), NowSeconds()),
-      writer_(parts_.env, CheckpointsFolder(parts_.task), parts_.task.rank().rank(),
-              [this](const CheckpointWriter::Written& written) {
-                write_seconds_ = written.seconds;
-                v1::TrainerUp event;
-                *event.mutable_checkpoint() = written.manifest;
-                event.mutable_checkpoint()->set_job_id(parts_.task.job_id());
-                event.mutable_checkpoint()->set_epoch(parts_.task.epoch());
-                parts_.link.Send(std::move(event));
-              }) {}
+      writer_(parts_.env, CheckpointsFolder(parts_.task), /*rank=*/0, [this](const CheckpointWriter::Written& written) {
+        write_seconds_ = written.seconds;
+        v1::TrainerUp event;
+        *event.mutable_checkpoint() = written.manifest;
+        event.mutable_checkpoint()->set_job_id(parts_.task.job_id());
+        event.mutable_checkpoint()->set_epoch(parts_.task.epoch());
+        parts_.link.Send(std::move(event));
+      }) {}
 
 absl::Status TrainLoop::Resume(const std::string& folder) {
   AdamW& optimizer = *parts_.setup.optimizer;
   ASSIGN_OR_RETURN(const v1::TrainingState read,
-                   ReadCheckpoint(parts_.env, folder, parts_.task.rank().rank(), parts_.identity, optimizer.State()));
+                   ReadCheckpoint(parts_.env, folder, /*rank=*/0, parts_.identity, optimizer.State()));
   state_.set_step(read.step());
   state_.set_tokens_seen(read.tokens_seen());
   if (read.has_before()) *state_.mutable_before() = read.before();
@@ -71,11 +70,17 @@ absl::StatusOr<TrainLoop::StepResult> TrainLoop::ComputeStep(int64_t step) {
   double loss_sum = 0;
   setup.optimizer->ZeroGrads();
   for (const MicroBatchRows& micro : RowsOfStep(setup.feed, order, step)) {
-    if (StopAsked() && discard_) return absl::CancelledError("stopped inside a step");
+    // Of several ranks none leaves a step alone: the others would wait for it.
+    if (ranks().size() == 1 && StopAskedHere() && discard_here_) {
+      return absl::CancelledError("stopped inside a step");
+    }
     Batch batch = BuildBatch(rows, micro, step, setup.model->options().device);
     loss_sum += setup.model->AccumulateGradients(batch, valid_tokens > 0 ? 1.0 / valid_tokens : 0.0).loss_sum;
     if (parts_.dump != nullptr) dumped.push_back(std::move(batch));
   }
+  // Every rank scaled by the tokens of all, so the sums are those of the global batch.
+  RETURN_IF_ERROR(ranks().Sum(setup.optimizer->flat_grads(), "the gradients"));
+  ASSIGN_OR_RETURN(loss_sum, ranks().Sum(loss_sum, "the loss"));
 
   StepResult result;
   result.loss = valid_tokens > 0 ? loss_sum / valid_tokens : 0;
@@ -105,7 +110,8 @@ absl::StatusOr<bool> TrainLoop::Run() {
   const int64_t first = state_.step();
   summary_.first_step = first;
   for (int64_t step = first; step < parts_.setup.feed.total_steps; ++step) {
-    if (StopAsked()) break;
+    ASSIGN_OR_RETURN(const bool stop, StopAsked());
+    if (stop) break;
     absl::StatusOr<StepResult> result = Step(step);
     if (absl::IsCancelled(result.status())) break;
     RETURN_IF_ERROR(result.status());
@@ -117,11 +123,12 @@ absl::StatusOr<bool> TrainLoop::Run() {
       if (!status.ok() && !absl::IsCancelled(status)) return status;
     }
     // A checkpoint that is asked for by a stop is written below.
-    if (!StopAsked() && (checkpoint_asked_ || cadence_.Due(state_.step(), NowSeconds()))) {
+    if (!StopAskedHere() && !stop_ && (checkpoint_asked_ || cadence_.Due(state_.step(), NowSeconds()))) {
       RETURN_IF_ERROR(SaveCheckpoint());
     }
   }
-  if (!StopAsked()) return true;
+  ASSIGN_OR_RETURN(const bool stop, StopAsked());
+  if (!stop) return true;
   if (!discard_ && state_.step() > first) RETURN_IF_ERROR(SaveCheckpoint());
   RETURN_IF_ERROR(FinishCheckpoints());
   return false;
@@ -156,7 +163,7 @@ absl::Status TrainLoop::Evaluate() {
   const int64_t batch_rows =
       job.prediction().batch_size_inference() > 0 ? job.prediction().batch_size_inference() : parts_.setup.plan.micro();
   ASSIGN_OR_RETURN(v1::Evaluation evaluation, studio::Evaluate(*parts_.setup.model, parts_.validation_rows, batch_rows,
-                                                               [this] { return StopAsked(); }));
+                                                               ranks(), [this] { return StopAsked(); }));
   evaluation.set_step(state_.step());
   *evaluation.mutable_time() = google::protobuf::util::TimeUtil::GetCurrentTime();
   summary_.evaluations.push_back(evaluation);
@@ -167,6 +174,7 @@ absl::Status TrainLoop::Evaluate() {
 }
 
 absl::Status TrainLoop::SaveCheckpoint() {
+  if (ranks().rank() != 0) return absl::OkStatus();
   const double start = NowSeconds();
   checkpoint_asked_ = false;
   cadence_.Started(start);
@@ -183,20 +191,30 @@ absl::Status TrainLoop::SaveCheckpoint() {
 
 absl::Status TrainLoop::FinishCheckpoints() {
   RETURN_IF_ERROR(writer_.Wait());
-  StopAsked();  // takes the word that it is recorded, where that is here already
+  StopAskedHere();  // takes the word that it is recorded, where that is here already
   return absl::OkStatus();
 }
 
-bool TrainLoop::StopAsked() {
+bool TrainLoop::StopAskedHere() {
   const Orders orders = parts_.link.TakeOrders();
-  stop_ |= orders.stop;
-  discard_ |= orders.discard;
+  stop_here_ |= orders.stop;
+  discard_here_ |= orders.discard;
   checkpoint_asked_ |= orders.checkpoint;
-  if (orders.recorded_step) {
+  if (orders.recorded_step && ranks().rank() == 0) {
     // A folder that cannot be deleted costs disk space and nothing else.
     const absl::Status status = KeepNewest(parts_.env, CheckpointsFolder(parts_.task), *orders.recorded_step,
                                            parts_.task.job().training().save_total_limit());
     if (!status.ok()) parts_.link.Send(NoteEvent(absl::StrCat("old checkpoints stay: ", status.message())));
+  }
+  return stop_here_;
+}
+
+// An order reaches each rank in a moment of its own; acting on it alone, a rank would leave the others in a collective.
+absl::StatusOr<bool> TrainLoop::StopAsked() {
+  StopAskedHere();
+  ASSIGN_OR_RETURN(stop_, ranks().Any(stop_here_, "whether to stop"));
+  if (stop_) {
+    ASSIGN_OR_RETURN(discard_, ranks().Any(discard_here_, "whether to checkpoint"));
   }
   return stop_;
 }

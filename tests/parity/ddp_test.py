@@ -57,7 +57,9 @@ def on_ranks(commands: list[list[str]]) -> None:
     processes = []
     for rank, command in enumerate(commands):
         env = {**os.environ, **shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}
-        processes.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        processes.append(
+            subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
     for rank, process in enumerate(processes):
         output, _ = process.communicate()
         if process.returncode != 0:

@@ -5,7 +5,8 @@ namespace studio {
 
 absl::Status CheckNccl() {
   return absl::UnimplementedError(
-      "resources.devices: several CUDA ranks need NCCL, and this trainer was built without it; run studio-trainer-cuda, "
+      "resources.devices: several CUDA ranks need NCCL, and this trainer was built without it; run "
+      "studio-trainer-cuda, "
       "or ask for one device");
 }
 

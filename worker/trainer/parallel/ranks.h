@@ -1,7 +1,7 @@
 // The ranks of one attempt, and what they compute together: NCCL between CUDA devices, Gloo between host memories.
 //
-//   ASSIGN_OR_RETURN(std::unique_ptr<Ranks> ranks, Ranks::Join({.rank = 1, .size = 4, .address = "127.0.0.1", …}, device));
-//   RETURN_IF_ERROR(ranks->Sum(flat_gradients, "the gradients"));
+//   ASSIGN_OR_RETURN(std::unique_ptr<Ranks> ranks, Ranks::Join({.rank = 1, .size = 4, .address = "127.0.0.1", …},
+//   device)); RETURN_IF_ERROR(ranks->Sum(flat_gradients, "the gradients"));
 //
 // One rank alone has no process group: every operation leaves what it is given as it is.
 //
@@ -9,8 +9,8 @@
 // fail with a peer loss (peer_loss.h), and nobody skips a collective (pytorch#44353: a rank that skips one hangs the
 // rest, and Gloo cannot abort).
 //
-// Tensors may lie on the host, on CUDA or on MPS (through the host: there is no backend for it). Statuses, no exceptions.
-// One thread at a time.
+// Tensors may lie on the host, on CUDA or on MPS (through the host: there is no backend for it). Statuses, no
+// exceptions. One thread at a time.
 #pragma once
 
 #include <ATen/core/TensorBody.h>
@@ -35,7 +35,8 @@ struct Meeting {
   // Of rank 0's store.
   std::string address = {};
   int port = 0;
-  // Rank 0's: a socket that listens on that port already, so that no port is chosen twice. Without it, it is bound here.
+  // Rank 0's: a socket that listens on that port already, so that no port is chosen twice. Without it, it is bound
+  // here.
   std::optional<int> listen_fd = {};
   // All start at the same moment and meet before anything is loaded.
   absl::Duration join_timeout = absl::Minutes(5);
@@ -45,8 +46,8 @@ struct Meeting {
 
 class Ranks {
  public:
-  // InvalidArgument for an impossible place. Unimplemented where the device is CUDA and this trainer has no NCCL. A peer
-  // loss where the others do not come.
+  // InvalidArgument for an impossible place. Unimplemented where the device is CUDA and this trainer has no NCCL. A
+  // peer loss where the others do not come.
   static absl::StatusOr<std::unique_ptr<Ranks>> Join(const Meeting& meeting, at::Device device);
   static std::unique_ptr<Ranks> Alone();
   ~Ranks();

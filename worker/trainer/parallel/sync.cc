@@ -58,8 +58,7 @@ absl::Status CheckHeaders(const std::vector<Header>& headers) {
     }
     if (!headers[r].Fits(headers[0])) {
       return absl::InvalidArgumentError(absl::StrCat("SyncAcrossProcesses: rank ", r, " gave ", headers[r].Text(),
-                                                     ", rank 0 ", headers[0].Text(),
-                                                     "; only dimension 0 may differ"));
+                                                     ", rank 0 ", headers[0].Text(), "; only dimension 0 may differ"));
     }
   }
   return absl::OkStatus();

@@ -26,8 +26,8 @@ using testing::HasSubstr;
 
 constexpr int kRanks = 4;
 
-// 38 rows train in global batches of 8: the last one of an epoch has 6, so that of four ranks one has none. With dropout,
-// whose masks must not depend on who computes a row.
+// 38 rows train in global batches of 8: the last one of an epoch has 6, so that of four ranks one has none. With
+// dropout, whose masks must not depend on who computes a row.
 constexpr char kJob[] = R"(
 name: "gang"
 dataset { train_dataframe: "rows.jsonl" validation_size: 0.2 packing: false }
@@ -66,14 +66,11 @@ class DataParallelTest : public testing::Test {
 
   // kJob over so many ranks; rows of a global batch stay 8.
   absl::StatusOr<std::string> Submit(int ranks, const std::vector<std::string>& sets) {
-    std::vector<std::string> arguments = {"submit",
-                                          folder_ + "/job.pb.txt",
-                                          "-o",
-                                          "name",
-                                          "--set",
-                                          absl::StrCat("resources.devices=", ranks),
-                                          "--set",
-                                          absl::StrCat("training.grad_accumulation=", std::max(1, 4 / ranks))};
+    std::vector<std::string> arguments = {
+        "submit", folder_ + "/job.pb.txt",
+        "-o",     "name",
+        "--set",  absl::StrCat("resources.devices=", ranks),
+        "--set",  absl::StrCat("training.grad_accumulation=", std::max(1, 4 / ranks))};
     for (const std::string& set : sets) arguments.insert(arguments.end(), {"--set", set});
     ASSIGN_OR_RETURN(const Cluster::Ctl ctl, cluster_->RunCtl(arguments));
     if (ctl.exit_code != 0) return absl::InternalError(ctl.output);

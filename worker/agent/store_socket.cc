@@ -22,7 +22,8 @@ absl::StatusOr<StoreSocket> ListenForStore() {
   if (!made.fd.valid() || bind(made.fd.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 ||
       listen(made.fd.get(), SOMAXCONN) != 0 ||
       getsockname(made.fd.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    return absl::UnavailableError(absl::StrCat("no socket on the loopback for the ranks to meet at: ", strerror(errno)));
+    return absl::UnavailableError(
+        absl::StrCat("no socket on the loopback for the ranks to meet at: ", strerror(errno)));
   }
   made.port = ntohs(address.sin_port);
   return made;

@@ -2,9 +2,12 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <span>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
@@ -14,6 +17,7 @@
 #include "worker/trainer/eval/evaluate.h"
 #include "worker/trainer/model/torch_status.h"
 #include "worker/trainer/optim/clip.h"
+#include "worker/trainer/parallel/sync.h"
 #include "worker/trainer/probe/device.h"
 #include "worker/trainer/status/failure.h"
 
@@ -117,7 +121,7 @@ absl::StatusOr<bool> TrainLoop::Run() {
     RETURN_IF_ERROR(result.status());
     state_.set_step(step + 1);
     state_.set_tokens_seen(meter_.tokens_seen());
-    Report(*result);
+    RETURN_IF_ERROR(Report(*result));
     if (EvaluationDue()) {
       const absl::Status status = Evaluate();
       if (!status.ok() && !absl::IsCancelled(status)) return status;
@@ -134,20 +138,23 @@ absl::StatusOr<bool> TrainLoop::Run() {
   return false;
 }
 
-void TrainLoop::Report(const StepResult& result) {
+absl::Status TrainLoop::Report(const StepResult& result) {
   summary_.losses.push_back(result.loss);
   summary_.tokens_per_second = meter_.MeanTokensPerSecond();
   const int64_t every = std::max<int64_t>(1, parts_.task.job().training().logging_steps());
-  if (state_.step() % every != 0 && state_.step() != parts_.setup.feed.total_steps) return;
+  if (state_.step() % every != 0 && state_.step() != parts_.setup.feed.total_steps) return absl::OkStatus();
   v1::TrainerUp event;
   v1::Progress& point = *event.mutable_progress();
   point = meter_.Point(state_.step());
   point.set_loss(result.loss);
   point.set_learning_rate(result.learning_rate);
   point.set_grad_norm(result.grad_norm);
-  point.set_peak_memory_bytes(PeakMemoryBytes(parts_.setup.model->options().device));
+  const int64_t peak[] = {PeakMemoryBytes(parts_.setup.model->options().device)};
+  ASSIGN_OR_RETURN(const std::vector<int64_t> peaks, SyncAcrossProcesses(std::span<const int64_t>(peak), ranks()));
+  point.set_peak_memory_bytes(*std::max_element(peaks.begin(), peaks.end()));
   *point.mutable_time() = google::protobuf::util::TimeUtil::GetCurrentTime();
   parts_.link.Send(std::move(event));
+  return absl::OkStatus();
 }
 
 bool TrainLoop::EvaluationDue() const {

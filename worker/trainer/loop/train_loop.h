@@ -77,7 +77,7 @@ class TrainLoop {
 
   absl::StatusOr<StepResult> Step(int64_t step);
   absl::StatusOr<StepResult> ComputeStep(int64_t step);
-  void Report(const StepResult& result);
+  absl::Status Report(const StepResult& result);
   bool EvaluationDue() const;
   Ranks& ranks() { return *parts_.setup.ranks; }
   std::span<const uint32_t> OrderOf(int64_t step);

@@ -1,6 +1,7 @@
 // Commands from the arguments to the exit code, against a controller on a real gRPC server.
 #include <google/protobuf/text_format.h>
 
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <sstream>
@@ -360,6 +361,13 @@ TEST_F(StudioctlTest, DownloadBringsTheResultHome) {
   EXPECT_EQ(outcome.out, folder_.Path("home") + "\n");
   EXPECT_EQ(folder_.Read("home/adapter/adapter_model.safetensors"), "abc");
   EXPECT_EQ(Run({"download", "j1", "--out", folder_.Path("home")}).code, 0);
+
+  std::filesystem::current_path(folder_.Path("."));
+  EXPECT_EQ(Run({"download", "j1"}).out, "j1\n");
+  controller_.Change("j1",
+                     [&](v1::JobRecord& record) { record.mutable_job()->mutable_export_()->set_name("support"); });
+  EXPECT_EQ(Run({"download", "j1"}).out, "support\n");
+  EXPECT_EQ(folder_.Read("support/adapter/adapter_model.safetensors"), "abc");
   ASSERT_OK(controller_.store().Remove(file.sha256()));
   EXPECT_EQ(Run({"download", "j1", "-o", folder_.Path("elsewhere")}).code, 1);
   End("j1", v1::FAILED);

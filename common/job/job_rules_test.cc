@@ -34,7 +34,7 @@ TEST(WithDefaults, FillsWhatIsLeftOutAndNothingElse) {
   EXPECT_EQ(full.training().gradient_clip(), 0);
   EXPECT_FALSE(full.training().has_warmup_steps());
   EXPECT_EQ(full.dataset().prompt_column_separator(), "\n\n");
-  EXPECT_EQ(full.export_().name(), "result");
+  EXPECT_EQ(full.export_().name(), "");
   EXPECT_TRUE(full.has_retry());
   EXPECT_EQ(full.environment().seed(), 1u);
   EXPECT_EQ(WithDefaults(full).SerializeAsString(), full.SerializeAsString());

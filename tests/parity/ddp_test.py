@@ -136,7 +136,8 @@ def compare(checks: oracle.Checks, steps: int, mode: str, base: str, data: str, 
         for rank in range(RANKS)
     ]
     checks.check(f"{mode}: {steps} steps on both sides", len(ours) == len(reference) == steps)
-    checks.check(f"{mode}: the ranks' valid tokens differ", all(a != b for a, b in zip(*counts, strict=True)))
+    apart = sum(a != b for a, b in zip(*counts, strict=True))
+    checks.check(f"{mode}: the ranks' valid tokens differ in most steps", 2 * apart > steps, f"{apart} of {steps}")
     worst = 0.0
     for i, (loss, wanted) in enumerate(zip(ours, reference, strict=True)):
         print(f"     {mode} step {i + 1:2d}: {loss:.6f}, DDP {wanted:.6f}", flush=True)

@@ -48,7 +48,14 @@ class DataParallelTest : public testing::Test {
     ASSERT_OK(WriteTinyModel(folder_ + "/model"));
     ASSERT_OK(WriteRows(folder_ + "/rows.jsonl", 48));
     ASSERT_OK(WriteText(folder_ + "/job.pb.txt", kJob));
-    absl::StatusOr<StartedTrainers> trainers = StartedTrainers::Create(folder_, "worker/trainer/studio-trainer");
+    // Where a test writes `limit` (KiB), rank 1 may have so much anonymous memory.
+    const std::string limited = folder_ + "/limited.sh";
+    ASSERT_OK(WriteText(
+        limited, absl::StrCat("#!/bin/sh\nif [ \"$RANK\" = 1 ] && [ -f '", folder_,
+                              "/limit' ]; then ulimit -d \"$(cat '", folder_, "/limit')\"; fi\nexec '",
+                              std::filesystem::absolute("worker/trainer/studio-trainer").string(), "' \"$@\"\n")));
+    std::filesystem::permissions(limited, std::filesystem::perms::owner_all);
+    absl::StatusOr<StartedTrainers> trainers = StartedTrainers::Create(folder_, limited);
     ASSERT_OK(trainers);
     trainers_.emplace(*std::move(trainers));
     Cluster::Binaries binaries;
@@ -148,6 +155,22 @@ TEST_F(DataParallelTest, ADeadRankTakesTheOthersAlongAndTheJobEndsAsIfNothingHad
   EXPECT_THAT(record.attempts(0).message(), HasSubstr(absl::StrCat("rank ", record.attempts(0).failed_rank())));
   EXPECT_GE(record.attempts(1).start_step(), 6);
   ExpectSameLosses(record, reference, 0);
+}
+
+// Its peers see a closed connection, at about the same moment.
+TEST_F(DataParallelTest, TheRankThatRanOutOfMemoryIsTheCauseAndTheNextAttemptTakesSmallerBatches) {
+  ASSERT_OK(WriteRows(folder_ + "/many.jsonl", 12'000));
+  ASSERT_OK(WriteText(folder_ + "/limit", absl::StrCat(660 << 10)));  // 1,024 rows take more, 512 rows less
+  ASSERT_OK_AND_ASSIGN(const std::string id,
+                       Submit(2, {"dataset.train_dataframe=many.jsonl", "dataset.validation_size=0",
+                                  "dataset.packing=true", "tokenizer.max_length=256", "training.batch_size=1024",
+                                  "training.grad_accumulation=1", "training.max_steps=2", "prediction.samples=false"}));
+  ASSERT_OK_AND_ASSIGN(const v1::JobRecord record, cluster_->AwaitState(id, v1::SUCCEEDED));
+  ASSERT_EQ(record.attempts_size(), 2) << record.ShortDebugString();
+  EXPECT_EQ(record.attempts(0).failed_rank(), 1) << record.ShortDebugString();
+  EXPECT_EQ(record.attempts(0).reason(), v1::HOST_OOM) << record.ShortDebugString();
+  EXPECT_EQ(record.attempts(1).plan().micro(), 512);
+  EXPECT_EQ(record.attempts(1).plan().global(), record.attempts(0).plan().global());
 }
 
 TEST_F(DataParallelTest, ACancelledGangStopsTogether) {

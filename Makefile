@@ -4,7 +4,7 @@ SHELL := /bin/bash
 BAZEL ?= bazel
 export BAZEL
 
-.PHONY: help quickstart test test-all test-unit bench fuzz fmt lint dist setup-dev
+.PHONY: help quickstart test test-all test-unit bench bench-gpu fuzz fmt lint dist setup-dev
 
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
@@ -13,8 +13,8 @@ quickstart: ## a fresh machine to a fine-tuned model: sets up, builds, trains Sm
 	@tools/setup.sh build model
 	@tools/quickstart.sh
 
-test: ## what CI runs: lint, unit tests, sanitizers, fuzzing, short parity, one real fine-tune
-	@tools/test.sh
+test: ## what CI runs: lint, unit tests, sanitizers, fuzzing, short parity, a fine-tune; TAGS=requires_cuda: those tests alone
+	@TAGS='$(TAGS)' tools/test.sh
 
 test-all: ## everything: full parity, long fuzzing (before an issue is closed)
 	@FUZZ_SECONDS=300 tools/test.sh --all
@@ -26,6 +26,10 @@ test-unit: ## unit tests alone
 bench: ## speed and memory beside Transformers + PEFT, and the job path's overhead
 	@tools/setup.sh build model oracle
 	@tests/benchmarks/run.sh
+
+bench-gpu: ## ROW=1b-lora: a row of the GPU benchmark beside Transformers + PEFT + Liger; without ROW: the rows
+	@tools/setup.sh build
+	@tests/benchmarks/gpu/run.sh
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (30)
 	@tools/setup.sh build dev

@@ -398,6 +398,18 @@ TEST_F(StudioctlTest, WorkersAndVersion) {
             "ID  STATE  HOST   ARCH   DEVICES          MEMORY    JOBS  SEEN\n"
             "w1  READY  gh200  ARM64  1 × GH200 480GB  95.0 GiB  j1    -\n");
   EXPECT_EQ(Run({"workers", "-o", "name"}).out, "w1\n");
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      "id: \"w1\" connected: true inventory { hostname: \"gh200\" arch: ARM64 backend: CUDA os: \"Linux\" features: "
+      "\"bf16\" "
+      "features: \"nccl\" notes: \"odd\" libtorch_version: \"2.11\" devices { name: \"GH200 480GB\" "
+      "total_memory_bytes: 102005473280 allocatable_memory_bytes: 51002736640 compute_capability: \"9.0\" driver: "
+      "\"13.0\" unified_memory: true } }",
+      &worker));
+  EXPECT_EQ(Run({"workers", "-o", "wide"}).out,
+            "ID  STATE  HOST   ARCH   DEVICES          MEMORY    JOBS  SEEN  BACKEND  CAPABILITY  DRIVER  UNIFIED  "
+            "ALLOCATABLE  FEATURES   OS     VERSION  LIBTORCH  ROOTS  NOTES\n"
+            "w1  READY  gh200  ARM64  1 × GH200 480GB  95.0 GiB  -     -     CUDA     9.0         13.0    yes      "
+            "47.5 GiB     bf16,nccl  Linux           2.11      -      odd\n");
   EXPECT_THAT(Run({"version"}).out, HasSubstr("controller  0.1.0 at " + controller_.address()));
   EXPECT_THAT(Run({"version", "-o", "json"}).out, HasSubstr("\"max_blob_bytes\": \"1073741824\""));
 }

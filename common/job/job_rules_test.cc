@@ -127,6 +127,16 @@ INSTANTIATE_TEST_SUITE_P(
             "labels: a label's name may not be empty"}),
     [](const auto& info) { return info.param.name; });
 
+TEST(Validate, RefusesWhatNoMachineOfThePlatformCanEverDo) {
+  v1::Job job = Minimal();
+  job.mutable_training()->set_attention_implementation(v1::Training::FLASH_ATTENTION_2);
+  EXPECT_OK(Validate(job));
+  job.mutable_resources()->set_backend(v1::CPU);
+  EXPECT_THAT(Validate(job),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("training.attention_implementation: FLASH_ATTENTION_2 never works on CPU; use SDPA")));
+}
+
 TEST(Validate, TooManyElements) {
   v1::Job job = Minimal();
   for (int i = 0; i < 65; ++i) job.mutable_prediction()->add_sample_prompts("p");

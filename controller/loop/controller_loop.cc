@@ -77,6 +77,7 @@ void ControllerLoop::RunPlan() {
     if (record.state() != v1::PENDING) continue;
     WaitingJob job{.id = record.id(),
                    .resources = record.job().resources(),
+                   .asks = AsksOf(record.job()),
                    .file_uris = {},
                    .only_worker = record.checkpoint().worker_id(),
                    .message = record.message()};

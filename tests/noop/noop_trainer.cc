@@ -14,7 +14,7 @@
 //   noop.fail              "REASON: message" (BAD_INPUT, DEVICE_OOM, HOST_OOM, CRASH, DIVERGED) says so and ends with
 //   its
 //                          exit code; "crash" aborts; "exit N" ends without a word; "signal N" kills itself; "hang"
-//                          stops stepping; "deaf" stops stepping and ignores orders
+//                          stops stepping; "deaf" stops stepping and ignores orders; "eat memory" takes up to 4 GiB
 //
 // The loss of step s is 4 / (1 + s), so that a resumed run can be checked to go on where it was.
 #include <google/protobuf/text_format.h>
@@ -31,6 +31,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -244,12 +245,20 @@ class NoopTrainer {
     return absl::OkStatus();
   }
 
+  // Page by page, until it is stopped; kCrash where nobody did.
+  static int EatMemory() {
+    std::vector<std::vector<char>> eaten;
+    while (eaten.size() < 64) eaten.emplace_back(64 << 20, 'x');
+    return kCrash;
+  }
+
   std::optional<int> MaybeFail(int64_t step) {
     const std::string fail = Label("noop.fail");
     if (fail.empty() || step != Number("noop.fail_at", 1)) return std::nullopt;
     if (task_.attempt() > Number("noop.fail_attempts", task_.attempt())) return std::nullopt;
     if (!Label("noop.fail_fresh").empty() && !task_.resume_dir().empty()) return std::nullopt;
     if (fail == "crash") std::abort();
+    if (fail == "eat memory") return EatMemory();
     if (absl::StartsWith(fail, "exit ")) return static_cast<int>(std::strtol(fail.c_str() + 5, nullptr, 10));
     if (absl::StartsWith(fail, "signal ")) {
       kill(getpid(), static_cast<int>(std::strtol(fail.c_str() + 7, nullptr, 10)));

@@ -167,6 +167,33 @@ TEST_F(AgentTest, GreetsWithWhatTheProbeFound) {
   EXPECT_EQ(hello.boot_id().size(), 36);
 }
 
+TEST_F(AgentTest, ProbePrintsTheMachineAndEnds) {
+  LaunchSpec spec;
+  spec.argv = {std::filesystem::absolute("worker/agent/studio-worker").string(),
+               "--probe",
+               "--trainer",
+               trainer_,
+               "--state-dir",
+               root_ + "/untouched"};
+  spec.environment = EnvironmentWith({});
+  ASSERT_OK_AND_ASSIGN(const std::string text, RunForOutput(launcher_, spec));
+  EXPECT_THAT(text, HasSubstr("backend     CPU\n"));
+  EXPECT_THAT(text, HasSubstr("attention   FLASH_ATTENTION_2: never: SDPA\n"));
+  spec.argv.insert(spec.argv.end(), {"--probe-format", "json"});
+  ASSERT_OK_AND_ASSIGN(const std::string json, RunForOutput(launcher_, spec));
+  EXPECT_THAT(json, HasSubstr("\"trainer_version\": \"noop\""));
+  EXPECT_FALSE(std::filesystem::exists(root_ + "/untouched"));
+}
+
+TEST_F(AgentTest, SaysWhatAutoBecomesOnThisMachine) {
+  StartWorker();
+  Assign({});
+  const v1::AttemptEvent event =
+      controller_->Await([](const v1::WorkerUp& up) { return up.attempt().state() == v1::ATTEMPT_PREPARING; })
+          .attempt();
+  EXPECT_THAT(event.notes(), testing::Contains(HasSubstr("training.attention_implementation: auto takes SDPA")));
+}
+
 TEST_F(AgentTest, RunsAJobToItsEnd) {
   StartWorker();
   Assign({{"noop.print", "hello from the rank"}});

@@ -12,10 +12,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/artifact/uri.h"
+#include "common/platform/asks.h"
 #include "common/status/check.h"
 #include "common/status/macros.h"
 #include "worker/agent/local_job.h"
-#include "worker/agent/oom_kills.h"
 
 namespace studio::worker {
 namespace {
@@ -64,7 +64,10 @@ AttemptRun::AttemptRun(const Machine& machine, v1::Assign assign, AttemptListene
       dir_(AttemptDir(machine.state_dir, assign_.key())) {}
 
 void AttemptRun::Start() {
-  ReportState(v1::ATTEMPT_PREPARING);
+  state_ = v1::ATTEMPT_PREPARING;
+  v1::AttemptEvent event = NewEvent();
+  for (const std::string& note : AutoFallbacks(assign_.job(), machine_.inventory)) event.add_notes(note);
+  listener_.OnAttemptEvent(std::move(event));
   FetchInputs();
 }
 
@@ -167,7 +170,7 @@ absl::StatusOr<std::unique_ptr<RankProcess>> AttemptRun::Launch(const std::strin
   rank.evidence = {};
   rank.state = v1::ATTEMPT_STARTING;
   rank.evidence.rank = rank.assignment.rank();
-  oom_kills_before_ = CountOomKills(machine_.env);
+  rank.kill_watch.emplace(machine_.env);
   ASSIGN_OR_RETURN(std::unique_ptr<Process> process, machine_.launcher.Launch(spec));
   spdlog::info("job {} attempt {}: {} runs as process {}", key().job_id(), key().attempt(), program, process->pid());
   return std::make_unique<RankProcess>(
@@ -232,7 +235,10 @@ void AttemptRun::StartRanks() {
 
 void AttemptRun::Judge(Rank& rank, const ProcessEnd& end, const std::string& what) {
   rank.evidence.end = end;
-  rank.evidence.oom_kills_rose = CountOomKills(machine_.env) > oom_kills_before_;
+  const KillWatch::Signs signs = rank.kill_watch->Look(rank.process->pid());
+  rank.evidence.cgroup_kills_rose = signs.cgroup_kills_rose;
+  rank.evidence.kernel_kill = signs.kernel_kill;
+  rank.evidence.host_memory_bytes = machine_.inventory.host_memory_bytes();
   rank.evidence.last_words = rank.log->LastWords();
   const RankVerdict verdict = JudgeEnd(rank.evidence, what);
   if (verdict.reason == v1::REASON_UNSPECIFIED) {

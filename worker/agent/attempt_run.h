@@ -27,6 +27,7 @@
 #include "worker/agent/background.h"
 #include "worker/agent/end_reason.h"
 #include "worker/agent/event_loop.h"
+#include "worker/agent/kill_watch.h"
 #include "worker/agent/rank_log.h"
 #include "worker/agent/rank_process.h"
 #include "worker/agent/store_socket.h"
@@ -48,6 +49,8 @@ struct Machine {
   std::string dataprep;
   // Every process inherits it.
   int ranks_lock_fd = -1;
+  // What jobs may find here.
+  v1::Inventory inventory;
 };
 
 class AttemptListener {
@@ -83,6 +86,8 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
     std::unique_ptr<RankLog> log;
     std::unique_ptr<RankProcess> process;
     v1::AttemptState state = v1::ATTEMPT_STARTING;
+    // From its process's launch on.
+    std::optional<KillWatch> kill_watch;
     RankEvidence evidence;
     bool ended = false;
   };
@@ -136,7 +141,6 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
   std::string resume_dir_;
   // One process of data preparation, then this worker's ranks.
   std::vector<std::unique_ptr<Rank>> ranks_;
-  int64_t oom_kills_before_ = 0;
   // Where they meet; the socket is rank 0's once that has started.
   v1::Rendezvous rendezvous_;
   StoreSocket store_;

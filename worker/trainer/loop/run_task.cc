@@ -1,5 +1,6 @@
 #include "worker/trainer/loop/run_task.h"
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <optional>
@@ -141,18 +142,27 @@ absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, 
   ASSIGN_OR_RETURN(PreparedData data, PrepareData(task, link));
 
   link.Send(StateEvent(v1::ATTEMPT_STARTING));
-  ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, data.report, options.place));
+  ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, data.report, options.step, options.place));
   ASSIGN_OR_RETURN(const v1::TrainingState identity, IdentityOf(task, setup, data, env));
   const RowStore train_rows(std::move(data.train)), validation_rows(std::move(data.validation));
   for (const RowStore* rows : {&train_rows, &validation_rows}) {
     RETURN_IF_ERROR(rows->CheckVocabulary(setup.model->architecture().vocab_size));
   }
+  ASSIGN_OR_RETURN(setup.gradients,
+                   Gradients::Create(*setup.model, setup.step, train_rows.MostTokens(setup.plan.micro()), env));
+  link.Send(NoteEvent(absl::StrCat("training step: ", setup.gradients->description())));
   ASSIGN_OR_RETURN(SampleMaker samples, SampleMaker::Create(task.job(), data, *setup.model, link));
   std::optional<BatchDump> dump;
   if (!options.dump_batches.empty()) {
     ASSIGN_OR_RETURN(dump, BatchDump::Create(options.dump_batches));
   }
-  TrainLoop loop({task, setup, train_rows, validation_rows, link, env, identity, dump ? &*dump : nullptr}, summary);
+  std::optional<StepProfile> profile;
+  if (!options.profile.empty()) {
+    profile.emplace(options.profile, std::min<int64_t>(10, setup.feed.total_steps - 1), setup.model->options().device);
+  }
+  TrainLoop loop({task, setup, train_rows, validation_rows, link, env, identity, dump ? &*dump : nullptr,
+                  profile ? &*profile : nullptr},
+                 summary);
   if (!task.resume_dir().empty()) RETURN_IF_ERROR(loop.Resume(task.resume_dir()));
   RETURN_IF_ERROR(CheckSameOnAllRanks(identity, loop.step(), *setup.ranks));
 
@@ -165,6 +175,7 @@ absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, 
   summary.steps = loop.step();
   summary.total_steps = setup.feed.total_steps;
   summary.tokens_seen = loop.state().tokens_seen();
+  summary.step = setup.gradients->description();
   summary.device = setup.model->options().device.str();
   summary.peak_memory_bytes = PeakMemoryBytes(setup.model->options().device);
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -13,6 +13,7 @@
 #include "common/env/env.h"
 #include "proto/studio/v1/trainer.pb.h"
 #include "worker/trainer/agent_link/rank_link.h"
+#include "worker/trainer/loop/gradients.h"
 #include "worker/trainer/loop/setup.h"
 #include "worker/trainer/loop/summary.h"
 
@@ -21,6 +22,9 @@ namespace studio {
 struct RunOptions {
   // Write every batch that is trained to this file. Empty: no.
   std::string dump_batches;
+  StepKind step = StepKind::kAuto;
+  // Write the timeline of the run's eleventh step (of its last, where there are fewer) to this file. Empty: no.
+  std::string profile;
   RankPlace place = {};
 };
 

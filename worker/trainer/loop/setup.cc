@@ -111,7 +111,8 @@ v1::BatchPlan PlanOf(const v1::TrainerTask& task) {
   return plan;
 }
 
-absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, const RankPlace& place) {
+absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepKind step,
+                               const RankPlace& place) {
   const v1::Job& job = task.job();
   RunSetup setup;
   setup.plan = PlanOf(task);
@@ -125,8 +126,10 @@ absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport
                       : std::max(1, HostCores() / std::max(1, place.local_world_size));
   at::set_num_threads(setup.threads);
 
-  ASSIGN_OR_RETURN(const ModelOptions options, OptionsOf(job, setup.plan, DeviceIndex(task.rank())));
+  ASSIGN_OR_RETURN(ModelOptions options, OptionsOf(job, setup.plan, DeviceIndex(task.rank())));
   ASSIGN_OR_RETURN(setup.ranks, Meet(task, place, options.device));
+  ASSIGN_OR_RETURN(setup.step, ChooseStep(step, options));
+  options.bordered = setup.step.planned;
   ASSIGN_OR_RETURN(setup.model, CausalLm::Load(job.architecture().llm_backbone(), options));
   if (data.max_length() > setup.model->architecture().max_positions) {
     return absl::InvalidArgumentError(absl::StrCat("tokenizer.max_length: ", data.max_length(),

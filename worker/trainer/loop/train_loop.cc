@@ -1,5 +1,6 @@
 #include "worker/trainer/loop/train_loop.h"
 
+#include <ATen/ops/stack.h>
 #include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
@@ -71,7 +72,7 @@ absl::StatusOr<TrainLoop::StepResult> TrainLoop::ComputeStep(int64_t step) {
   const double valid_tokens = rows.ValidTokens(global);
 
   std::vector<Batch> dumped;
-  double loss_sum = 0;
+  std::vector<at::Tensor> numbers;  // the micro batches' losses, then the gradient's norm: fp64, on the device
   setup.optimizer->ZeroGrads();
   for (const MicroBatchRows& micro : RowsOfStep(setup.feed, order, step)) {
     // Of several ranks none leaves a step alone: the others would wait for it.
@@ -79,34 +80,51 @@ absl::StatusOr<TrainLoop::StepResult> TrainLoop::ComputeStep(int64_t step) {
       return absl::CancelledError("stopped inside a step");
     }
     Batch batch = BuildBatch(rows, micro, step, setup.model->options().device);
-    loss_sum += setup.model->AccumulateGradients(batch, valid_tokens > 0 ? 1.0 / valid_tokens : 0.0).loss_sum;
+    numbers.push_back(setup.gradients->Accumulate(batch, valid_tokens > 0 ? 1.0 / valid_tokens : 0.0));
     if (parts_.dump != nullptr) dumped.push_back(std::move(batch));
   }
   // Every rank scaled by the tokens of all, so the sums are those of the global batch.
   RETURN_IF_ERROR(ranks().Sum(setup.optimizer->flat_grads(), "the gradients"));
-  ASSIGN_OR_RETURN(loss_sum, ranks().Sum(loss_sum, "the loss"));
 
   StepResult result;
-  result.loss = valid_tokens > 0 ? loss_sum / valid_tokens : 0;
   result.learning_rate = LearningRate(setup.schedule, step);
   result.tokens = rows.Tokens(global);
-  result.grad_norm = ClipGradNorm(setup.optimizer->grads(), parts_.task.job().training().gradient_clip());
+  numbers.push_back(
+      ClipGradNorm(setup.optimizer->grads(), parts_.task.job().training().gradient_clip()).to(at::kDouble));
+  setup.optimizer->Step(result.learning_rate);
+  setup.gradients->Refresh();
+  // The one place where the step waits for the device.
+  const at::Tensor read = at::stack(numbers).cpu();
+  double loss_sum = 0;
+  for (size_t i = 0; i + 1 < numbers.size(); ++i) loss_sum += read.const_data_ptr<double>()[i];
+  ASSIGN_OR_RETURN(loss_sum, ranks().Sum(loss_sum, "the loss"));
+  result.loss = valid_tokens > 0 ? loss_sum / valid_tokens : 0;
+  result.grad_norm = read.const_data_ptr<double>()[numbers.size() - 1];
+  // Weights are spoilt then, but no checkpoint of them is written.
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
     return FailureError(v1::DIVERGED,
                         absl::StrCat("step ", step + 1, ": the loss is ", result.loss, " and the gradient's norm ",
                                      result.grad_norm, "; lower training.learning_rate (", result.learning_rate,
                                      " here) or clip harder (training.gradient_clip)"));
   }
-  setup.optimizer->Step(result.learning_rate);
   if (parts_.dump != nullptr) parts_.dump->Add(step, result.learning_rate, dumped);
   return result;
 }
 
 absl::StatusOr<TrainLoop::StepResult> TrainLoop::Step(int64_t step) {
   const double start = NowSeconds();
-  absl::StatusOr<absl::StatusOr<StepResult>> caught = CatchTorch([&] { return ComputeStep(step); });
+  absl::StatusOr<absl::StatusOr<StepResult>> caught = CatchTorch([&] {
+    if (parts_.profile != nullptr) parts_.profile->Before(step);
+    auto result = ComputeStep(step);
+    if (parts_.profile != nullptr) parts_.profile->After(step);
+    return result;
+  });
   if (!caught.ok()) return WithContext(caught.status(), absl::StrCat("step ", step + 1, ": "));
-  if (caught->ok()) meter_.Step((*caught)->tokens, NowSeconds() - start);
+  if (caught->ok()) {
+    meter_.Step((*caught)->tokens, NowSeconds() - start);
+    summary_.step_seconds.push_back(NowSeconds() - start);
+    summary_.step_tokens.push_back((*caught)->tokens);
+  }
   return *std::move(caught);
 }
 

@@ -22,6 +22,7 @@
 #include "worker/trainer/data_feed/row_store.h"
 #include "worker/trainer/loop/progress_meter.h"
 #include "worker/trainer/loop/setup.h"
+#include "worker/trainer/loop/step_profile.h"
 #include "worker/trainer/loop/summary.h"
 
 namespace studio {
@@ -38,6 +39,7 @@ class TrainLoop {
     // Names what checkpoints belong to; see checkpoint/identity.h.
     v1::TrainingState identity;
     BatchDump* dump = nullptr;
+    const StepProfile* profile = nullptr;
   };
 
   TrainLoop(Parts parts, RunSummary& summary);

@@ -169,8 +169,10 @@ class NoopTrainer {
   }
 
  private:
+  // "noop.fail.1" is rank 1's "noop.fail".
   std::string Label(const std::string& name) const {
-    const auto label = task_.job().labels().find(name);
+    auto label = task_.job().labels().find(absl::StrCat(name, ".", task_.rank().rank()));
+    if (label == task_.job().labels().end()) label = task_.job().labels().find(name);
     return label == task_.job().labels().end() ? "" : label->second;
   }
   int64_t Number(const std::string& name, int64_t fallback) const {
@@ -222,6 +224,7 @@ class NoopTrainer {
   }
 
   absl::Status Checkpoint(int64_t step) {
+    if (task_.rank().rank() != 0) return absl::OkStatus();
     const std::string folder = absl::StrCat(task_.out_dir(), "/checkpoints/step-", step);
     RETURN_IF_ERROR(env_.MakeFolders(folder));
     const std::string shard = absl::StrCat("state of step ", step, "\n");
@@ -271,6 +274,7 @@ class NoopTrainer {
     (void)v1::Reason_Parse(parts[0], &reason);
     up.mutable_failure()->set_reason(reason);
     up.mutable_failure()->set_message(parts.back());
+    up.mutable_failure()->set_lost_peers(parts[0] == "lost");
     std::cerr << parts.back() << std::endl;
     Send(std::move(up));
     return ExitCodeOf(reason);

@@ -29,6 +29,7 @@ run real_model_test.py
 if [ "${1:-}" = --full ]; then
   run tiny_llamas_test.py "--cases 24 --seed 8"
   run training_test.py "--steps 20"
+  run ddp_test.py "--steps 10"
 else
   run training_test.py "--steps 3"
 fi

@@ -29,7 +29,8 @@ RankVerdict JudgeEnd(const RankEvidence& evidence, const std::string& what) {
   if (evidence.finished) return {v1::REASON_UNSPECIFIED, absl::StrCat(what, " finished, then ", HowItEnded(end))};
   if (evidence.failure) {
     const v1::Reason said = evidence.failure->reason();
-    return {said == v1::REASON_UNSPECIFIED ? v1::CRASH : said, evidence.failure->message()};
+    return {said == v1::REASON_UNSPECIFIED ? v1::CRASH : said, evidence.failure->message(),
+            evidence.failure->lost_peers()};
   }
   if (clean) return {v1::CRASH, absl::StrCat(what, " ended without saying that it had finished", printed)};
   const Oom oom = OomOfEnd({.exit_code = end.exit_code,

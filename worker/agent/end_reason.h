@@ -33,6 +33,8 @@ struct RankVerdict {
   // REASON_UNSPECIFIED: it ended well.
   v1::Reason reason = v1::REASON_UNSPECIFIED;
   std::string message;
+  // It only lost the other ranks: one of them is the cause.
+  bool lost_peers = false;
 };
 
 // `what` names the process for people: "rank 0", "data preparation".

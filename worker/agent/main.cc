@@ -35,6 +35,7 @@ struct Flags {
   std::string dataprep;
   std::vector<std::string> shared_roots;
   double drain_seconds = 60;
+  int cpu_ranks = 1;
   bool probe = false;
   bool verify = false;
   std::string probe_format = "text";
@@ -118,7 +119,8 @@ absl::Status Run(Flags flags) {
   RETURN_IF_ERROR(agent_lock.status());
   ASSIGN_OR_RETURN(const FileLock ranks_lock, AwaitEarlierRanks(absl::StrCat(flags.state_dir, "/ranks.lock")));
 
-  ASSIGN_OR_RETURN(const ProbedTrainer trainer, ProbeTrainer(launcher, TrainerCandidates(flags)));
+  ASSIGN_OR_RETURN(ProbedTrainer trainer, ProbeTrainer(launcher, TrainerCandidates(flags)));
+  RETURN_IF_ERROR(OfferCpuRanks(trainer.inventory, flags.cpu_ranks));
   std::random_device random;
   ASSIGN_OR_RETURN(const Identity identity, StartIdentity(env, flags.state_dir, Hostname(), random()));
   ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal,
@@ -195,6 +197,10 @@ int main(int argc, char** argv) {
   app.add_option("--shared-root", flags.shared_roots, "folder that jobs may name files in by file: URIs (repeatable)");
   app.add_option("--drain-seconds", flags.drain_seconds, "how long ranks may take to checkpoint on SIGTERM")
       ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  app.add_option("--cpu-ranks", flags.cpu_ranks,
+                 "ranks that this machine's CPU serves at once, each a device that jobs can ask for")
+      ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   app.add_flag("--probe", flags.probe, "print what this machine is and has, and end");
   app.add_option("--probe-format", flags.probe_format, "how --probe prints")

@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <iostream>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,7 @@
 #include "worker/trainer/local_paths.h"
 #include "worker/trainer/loop/run_task.h"
 #include "worker/trainer/model/torch_status.h"
+#include "worker/trainer/parallel/peer_loss.h"
 #include "worker/trainer/probe/device.h"
 #include "worker/trainer/probe/inventory.h"
 #include "worker/trainer/status/failure.h"
@@ -58,7 +60,30 @@ struct Flags {
   bool version = false;
 };
 
-// A job's file as a task of one rank, on this machine.
+std::optional<int> NumberInEnvironment(const char* name) {
+  const char* text = std::getenv(name);
+  int value = 0;
+  if (text == nullptr || !absl::SimpleAtoi(text, &value)) return std::nullopt;
+  return value;
+}
+
+// Ranks that share this machine, as torchrun and the agent say it, and the socket that rank 0's store listens on.
+RankPlace PlaceInEnvironment() {
+  return {NumberInEnvironment("LOCAL_WORLD_SIZE").value_or(1), NumberInEnvironment("STUDIO_STORE_FD")};
+}
+
+// Without an agent: one of several ranks where RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say so.
+void TakePlaceInEnvironment(v1::TrainerTask& task) {
+  task.set_world_size(NumberInEnvironment("WORLD_SIZE").value_or(1));
+  if (task.world_size() == 1) return;
+  task.mutable_rank()->set_rank(NumberInEnvironment("RANK").value_or(0));
+  task.mutable_rank()->set_local_rank(NumberInEnvironment("LOCAL_RANK").value_or(task.rank().rank()));
+  const char* const address = std::getenv("MASTER_ADDR");
+  task.mutable_rendezvous()->set_address(address == nullptr ? "127.0.0.1" : address);
+  task.mutable_rendezvous()->set_port(NumberInEnvironment("MASTER_PORT").value_or(0));
+}
+
+// A job's file as a task on this machine.
 absl::StatusOr<v1::TrainerTask> TaskOfJob(const Flags& flags, Env& env) {
   ASSIGN_OR_RETURN(const std::string text, env.ReadFile(flags.job));
   ASSIGN_OR_RETURN(v1::Job job, ParseJobText(text, flags.job));
@@ -70,7 +95,7 @@ absl::StatusOr<v1::TrainerTask> TaskOfJob(const Flags& flags, Env& env) {
   v1::TrainerTask task;
   task.set_job_id(job.name());
   task.set_attempt(1);
-  task.set_world_size(1);
+  TakePlaceInEnvironment(task);
   *task.mutable_job() = std::move(job);
   task.set_out_dir(std::filesystem::absolute(flags.out).lexically_normal().string());
   task.set_data_dir(flags.data_dir.empty() ? absl::StrCat(task.out_dir(), "/data") : flags.data_dir);
@@ -108,7 +133,8 @@ int RunAlone(const Flags& flags) {
   std::signal(SIGINT, RequestStop);
   std::signal(SIGTERM, RequestStop);
   ConsoleLink link(std::cout, stop_requested);
-  const absl::StatusOr<RunSummary> summary = RunTask(*task, link, env, {flags.dump_batches, flags.step, flags.profile});
+  const absl::StatusOr<RunSummary> summary =
+      RunTask(*task, link, env, {flags.dump_batches, flags.step, flags.profile, PlaceInEnvironment()});
   if (!summary.ok()) return Fail(summary.status());
   std::cout << (summary->stopped ? "go on with --resume " : "result in ")
             << (summary->stopped ? task->out_dir() : task->out_dir() + "/result") << std::endl;
@@ -123,11 +149,15 @@ int RunForAgent(const Flags& flags, int fd) {
   LoggedLink link(agent, std::cerr);
   const absl::StatusOr<v1::TrainerTask> task = ReadTask(flags.task, env);
   absl::Status status = task.status();
-  if (status.ok()) status = RunTask(*task, link, env, {flags.dump_batches, flags.step, flags.profile}).status();
+  if (status.ok()) {
+    const RunOptions options = {flags.dump_batches, flags.step, flags.profile, PlaceInEnvironment()};
+    status = RunTask(*task, link, env, options).status();
+  }
   if (status.ok()) return 0;
   v1::TrainerUp event;
   event.mutable_failure()->set_reason(ReasonOf(status));
   event.mutable_failure()->set_message(Explained(status));
+  event.mutable_failure()->set_lost_peers(IsPeerLoss(status));
   link.Send(std::move(event));
   return Fail(status);
 }

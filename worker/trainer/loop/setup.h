@@ -1,6 +1,6 @@
 // From a task to what training needs: device, threads, model, optimizer. The STARTING part of a run.
 //
-//   ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, prepared.report, StepKind::kAuto));
+//   ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, prepared.report, StepKind::kAuto, place));
 //
 // Statuses, no exceptions.
 #pragma once
@@ -15,10 +15,20 @@
 #include "worker/trainer/model/causal_lm.h"
 #include "worker/trainer/optim/adamw.h"
 #include "worker/trainer/optim/schedule.h"
+#include "worker/trainer/parallel/ranks.h"
 
 namespace studio {
 
+// What the agent says of a rank's place by the environment, beside its task.
+struct RankPlace {
+  // Ranks of the attempt on this machine: they share its cores.
+  int local_world_size = 1;
+  // Rank 0's: the socket of the store, listening already.
+  std::optional<int> store_fd;
+};
+
 struct RunSetup {
+  std::unique_ptr<Ranks> ranks;
   FeedPlan feed;
   v1::BatchPlan plan;
   Schedule schedule;
@@ -34,6 +44,7 @@ struct RunSetup {
 // The task's plan where it has one, else what the job says.
 v1::BatchPlan PlanOf(const v1::TrainerTask& task);
 
-absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepKind step);
+absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepKind step,
+                               const RankPlace& place);
 
 }  // namespace studio

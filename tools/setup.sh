@@ -118,7 +118,10 @@ if wants dev; then
   fi
 fi
 
-if wants arm64; then tools/setup_arm64.sh "$cache"; fi
+if wants arm64; then
+  # shellcheck disable=SC2046 # nothing, or a word
+  tools/setup_arm64.sh "$cache" $(wants cuda && echo cuda)
+fi
 
 # Bazel's cache lies outside the tree, and is keyed by what Bazel does not see: the system's headers and tools.
 # shellcheck disable=SC2086

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # Sourced by third_party/hf's build: cargo's flags for another machine. Debian keeps each machine's standard library in its
 # own package, so rustc is told where the sysroot has it; build scripts and macros still use the host's.
 export CARGO_BUILD_TARGET=aarch64-unknown-linux-gnu

@@ -3,7 +3,7 @@
 #   deploy/docker/docker.sh build|run|clean arm64-cuda|x86_64-cuda|x86_64-cpu
 # DOCKER_BUILD_FLAGS: more words for the build (--build-arg RUN_BASE=…, --network=host, --isolation=chroot).
 # run starts a worker of STUDIO_CONTROLLER (127.0.0.1:7070) on this machine's network; DOCKER_RUN_FLAGS and
-# DOCKER_COMMAND change that.
+# DOCKER_COMMAND change that. DOCKER_GPU=none: no card is handed in.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 action=$1 flavour=$2
@@ -25,9 +25,10 @@ case $action in
     "$engine" build --platform "$platform" "${build_flags[@]}" -f "deploy/docker/Dockerfile.$flavour" -t "$image" .
     ;;
   run)
-    case $engine/$flavour in
-      docker/*-cuda) run_flags+=(--gpus all) ;;
-      podman/*-cuda) run_flags+=(--device nvidia.com/gpu=all) ;;
+    case ${DOCKER_GPU:-all}/$engine/$flavour in
+      none/*) ;;
+      */docker/*-cuda) run_flags+=(--gpus all) ;;
+      */podman/*-cuda) run_flags+=(--device nvidia.com/gpu=all) ;;
     esac
     exec "$engine" run --rm --network host --shm-size 1g --volume "studio-$flavour:/var/lib/studio" \
       --env STUDIO_CONTROLLER="${STUDIO_CONTROLLER:-127.0.0.1:7070}" "${run_flags[@]}" "$image" "${command[@]}"

@@ -83,15 +83,10 @@ class ExchangeTest : public testing::Test {
   // Trains on `from`, gives `to` nothing but the data and the checkpoint of step kHandOver, and trains on there.
   absl::StatusOr<std::vector<double>> HandOver(const Machine& from, const Machine& to) {
     RETURN_IF_ERROR(Train(from, "whole").status());
-    std::vector<std::filesystem::path> checkpoints;
-    for (const auto& entry : std::filesystem::directory_iterator(folder_ + "/whole/checkpoints")) {
-      checkpoints.push_back(entry.path());
-    }
-    std::sort(checkpoints.begin(), checkpoints.end());
-    if (checkpoints.size() < 2) return absl::InternalError("no checkpoint of the middle");
-    const std::filesystem::path handed = folder_ + "/handed/checkpoints";
-    std::filesystem::create_directories(handed);
-    std::filesystem::copy(checkpoints.front(), handed / checkpoints.front().filename(),
+    const std::string checkpoint = absl::StrCat("/checkpoints/step-", kHandOver);
+    if (!std::filesystem::exists(folder_ + "/whole" + checkpoint)) return absl::InternalError("no " + checkpoint);
+    std::filesystem::create_directories(folder_ + "/handed/checkpoints");
+    std::filesystem::copy(folder_ + "/whole" + checkpoint, folder_ + "/handed" + checkpoint,
                           std::filesystem::copy_options::recursive);
     return Train(to, "handed", /*resume=*/true);
   }

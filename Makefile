@@ -4,10 +4,12 @@ SHELL := /bin/bash
 BAZEL ?= bazel
 export BAZEL
 
-.PHONY: help quickstart test test-all test-unit bench bench-gpu fuzz fmt lint dist setup-dev
+IMAGES := arm64-cuda x86_64-cuda x86_64-cpu
+.PHONY: help quickstart test test-all test-unit arm64-test bench bench-gpu fuzz fmt lint dist setup-dev
+.PHONY: $(IMAGES:%=docker-build-%) $(IMAGES:%=docker-run-%) $(IMAGES:%=docker-clean-%)
 
 help: ## this list
-	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## /\1\t/' | expand -t 14
+	@grep -hE '^[a-z0-9%-]+:.*## |^[^ ]+ [a-z-]+%:.*## ' $(MAKEFILE_LIST) | sed -E 's/^[^ ]+: (docker[a-z-]+%)/\1/; s/^([a-z0-9%-]+):.*## /\1\t/' | expand -t 16
 
 quickstart: ## a fresh machine to a fine-tuned model: sets up, builds, trains SmolLM2 on a FAQ, shows what it learnt
 	@tools/setup.sh build model
@@ -22,6 +24,10 @@ test-all: ## everything: full parity, long fuzzing (before an issue is closed)
 test-unit: ## unit tests alone
 	@tools/setup.sh build
 	@tools/bazel_test.sh //...
+
+arm64-test: ## on x86-64: ARM64 programs, the suite and a fine-tune under emulation, checkpoints to and fro
+	@tools/setup.sh build arm64
+	@tests/arm64/run.sh
 
 bench: ## speed and memory beside Transformers + PEFT, and the job path's overhead
 	@tools/setup.sh build model oracle
@@ -49,3 +55,12 @@ dist: ## release binaries that need only glibc, libstdc++ and LibTorch, under ba
 
 setup-dev: ## what building, testing and linting need, and nothing more
 	@tools/setup.sh build model oracle dev
+
+$(IMAGES:%=docker-build-%): docker-build-%: ## an image, % one of arm64-cuda, x86_64-cuda, x86_64-cpu; by docker or podman (deploy/docker/docker.sh)
+	@deploy/docker/docker.sh build $*
+
+$(IMAGES:%=docker-run-%): docker-run-%: ## a worker of STUDIO_CONTROLLER in it
+	@deploy/docker/docker.sh run $*
+
+$(IMAGES:%=docker-clean-%): docker-clean-%: ## removes the image and its volume
+	@deploy/docker/docker.sh clean $*

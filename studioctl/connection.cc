@@ -11,7 +11,8 @@ std::shared_ptr<grpc::Channel> Dial(const std::string& address) {
   grpc::ChannelArguments arguments;
   arguments.SetMaxReceiveMessageSize(64 << 20);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 100);
+  // Not MIN_RECONNECT_BACKOFF: gRPC takes it as the time that one attempt may last, and a far or slow controller needs
+  // more.
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
   for (const char* loopback : {"127.", "localhost", "[::1]"}) {
     if (absl::StartsWith(address, loopback)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);

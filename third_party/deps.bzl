@@ -111,11 +111,14 @@ def _torch(ctx):
     sandbox hides it. The libraries are named by their real folder, because they find the CUDA wheels by
     $ORIGIN/../../nvidia/…, so no LD_LIBRARY_PATH is needed.
     """
-    lib = _workspace_folder(ctx).get_child(".deps").get_child("torch").get_child("lib")
+    root = _workspace_folder(ctx).get_child(".deps")
+    for part in ctx.attr.folder.split("/"):
+        root = root.get_child(part)
+    lib = root.get_child("lib")
     pythons = [p for p in lib.readdir() if p.basename.startswith("python3")] if lib.exists else []
-    if not pythons:
-        fail(".deps/torch is not there: run tools/setup.sh first")
-    site = pythons[0].get_child("site-packages")
+    site = pythons[0].get_child("site-packages") if pythons else root
+    if not site.get_child("torch").exists:
+        fail(".deps/%s is not there: run tools/setup.sh %s first" % (ctx.attr.folder, ctx.attr.set_up))
     wheel = site.get_child("torch")
     for folder in ["ATen", "c10", "caffe2", "torch"]:
         ctx.symlink(wheel.get_child("include").get_child(folder), "include/" + folder)
@@ -137,6 +140,12 @@ def _torch(ctx):
 
 torch = repository_rule(
     implementation = _torch,
-    attrs = {"build_file": attr.label(allow_single_file = True)},
+    attrs = {
+        "build_file": attr.label(allow_single_file = True),
+        # Below .deps: a virtual environment, or the folder that `pip install --target` filled.
+        "folder": attr.string(mandatory = True),
+        # What tools/setup.sh is asked for to lay it.
+        "set_up": attr.string(),
+    },
     local = True,
 )

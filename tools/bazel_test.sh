@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # `bazel test ARGS`, then a closing line that counts test cases, not targets: N passed, N failed, N skipped.
+# TESTLOGS: Bazel's link to the logs, for a configuration with links of its own.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 log=$(mktemp)
@@ -11,7 +12,7 @@ case $code in 0 | 3 | 4) ;; *) printf '0 passed, 1 failed, 0 skipped\n'; exit "$
 passed=0 failed=0 skipped=0
 while read -r target result _; do
   path=${target#//}
-  xml=bazel-testlogs/${path/://}/test.xml
+  xml=${TESTLOGS:-bazel-testlogs}/${path/://}/test.xml
   case $result in
     "(cached)" | PASSED) ;;
     *) # A target that crashed or timed out has no true XML.

@@ -1,10 +1,11 @@
 #!/bin/sh
 # Brings a bare Debian or Ubuntu to where `bazel build` works, and lays what is not the distribution's outside the tree,
 # with links under .deps. The only step that uses the network. Idempotent: what is there is kept.
-#   tools/setup.sh [build] [cuda] [model] [oracle] [dev]
+#   tools/setup.sh [build] [cuda] [model] [oracle] [dev] [arm64]
 # build: compilers, Bazel, gRPC, LibTorch for the CPU, the Rust crates (always done)
 # cuda: LibTorch's CUDA libraries too (also chosen by an NVIDIA card)   model: the example's model and data
 # oracle: Transformers and PEFT, for tests/parity and make bench        dev: linters, clang for fuzzing
+# arm64: a cross-compiler, an emulator, ARM64's libraries and LibTorch, for `make arm64-test` on x86-64
 # STUDIO_CACHE (default ~/.cache/studio) keeps downloads and the build cache for all checkouts.
 set -eu
 cd "$(dirname "$0")/.."
@@ -18,6 +19,7 @@ say() { printf 'setup: %s\n' "$*" >&2; }
 # The distribution's packages.
 packages=$(cat tools/apt-packages.txt)
 if wants dev; then packages="$packages $(cat tools/apt-packages-dev.txt)"; fi
+if wants arm64; then packages="$packages $(cat tools/apt-packages-arm64.txt)"; fi
 missing=
 for package in $packages; do
   case $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true) in
@@ -114,6 +116,11 @@ if wants dev; then
     ln -sf "$cache/lint/npm/node_modules/@bazel/buildifier/buildifier-linux_$arch" "$cache/lint/bin/buildifier"
     touch "$mark"
   fi
+fi
+
+if wants arm64; then
+  # shellcheck disable=SC2046 # nothing, or a word
+  tools/setup_arm64.sh "$cache" $(wants cuda && echo cuda)
 fi
 
 # Bazel's cache lies outside the tree, and is keyed by what Bazel does not see: the system's headers and tools.

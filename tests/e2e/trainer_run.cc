@@ -11,9 +11,9 @@
 
 namespace studio {
 
-TrainerRun::TrainerRun(std::vector<std::string> arguments, bool channel) {
+TrainerRun::TrainerRun(std::vector<std::string> arguments, bool channel, const std::string& program) {
   LaunchSpec spec;
-  spec.argv = {"worker/trainer/studio-trainer"};
+  spec.argv = {program};
   spec.argv.insert(spec.argv.end(), arguments.begin(), arguments.end());
   spec.environment = EnvironmentWith({channel ? absl::StrCat("STUDIO_AGENT_FD=", kChannelFd) : "STUDIO_AGENT_FD="});
   spec.output = LaunchSpec::Output::kPipeBoth;

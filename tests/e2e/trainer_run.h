@@ -18,8 +18,9 @@ namespace studio {
 
 class TrainerRun {
  public:
-  // `channel`: start it with an agent's socket (STUDIO_AGENT_FD).
-  explicit TrainerRun(std::vector<std::string> arguments, bool channel = false);
+  // `channel`: start it with an agent's socket (STUDIO_AGENT_FD). `program`: by default, the one built beside the test.
+  explicit TrainerRun(std::vector<std::string> arguments, bool channel = false,
+                      const std::string& program = "worker/trainer/studio-trainer");
 
   // Reads output until a line holds `text`; false where the process ended before.
   bool WaitForLine(const std::string& text);

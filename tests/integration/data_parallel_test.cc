@@ -159,12 +159,13 @@ TEST_F(DataParallelTest, ADeadRankTakesTheOthersAlongAndTheJobEndsAsIfNothingHad
 
 // Its peers see a closed connection, at about the same moment.
 TEST_F(DataParallelTest, TheRankThatRanOutOfMemoryIsTheCauseAndTheNextAttemptTakesSmallerBatches) {
-  ASSERT_OK(WriteRows(folder_ + "/many.jsonl", 12'000));
+  ASSERT_OK(WriteRows(folder_ + "/many.jsonl", 24'000));
   ASSERT_OK(WriteText(folder_ + "/limit", absl::StrCat(660 << 10)));  // 1,024 rows take more, 512 rows less
-  ASSERT_OK_AND_ASSIGN(const std::string id,
-                       Submit(2, {"dataset.train_dataframe=many.jsonl", "dataset.validation_size=0",
-                                  "dataset.packing=true", "tokenizer.max_length=256", "training.batch_size=1024",
-                                  "training.grad_accumulation=1", "training.max_steps=2", "prediction.samples=false"}));
+  ASSERT_OK_AND_ASSIGN(
+      const std::string id,
+      Submit(2, {"dataset.train_dataframe=many.jsonl", "dataset.validation_size=0", "dataset.packing=true",
+                 "tokenizer.max_length=256", "training.batch_size=1024", "training.grad_accumulation=1",
+                 "training.lora_dropout=0", "training.max_steps=2", "prediction.samples=false"}));
   ASSERT_OK_AND_ASSIGN(const v1::JobRecord record, cluster_->AwaitState(id, v1::SUCCEEDED));
   ASSERT_EQ(record.attempts_size(), 2) << record.ShortDebugString();
   EXPECT_EQ(record.attempts(0).failed_rank(), 1) << record.ShortDebugString();

@@ -5,7 +5,7 @@ BAZEL ?= bazel
 export BAZEL
 
 IMAGES := arm64-cuda x86_64-cuda x86_64-cpu
-.PHONY: help quickstart test test-all test-unit arm64-test bench fuzz fmt lint dist setup-dev
+.PHONY: help quickstart test test-all test-unit arm64-test bench bench-gpu fuzz fmt lint dist setup-dev
 .PHONY: $(IMAGES:%=docker-build-%) $(IMAGES:%=docker-run-%) $(IMAGES:%=docker-clean-%)
 
 help: ## this list
@@ -15,8 +15,8 @@ quickstart: ## a fresh machine to a fine-tuned model: sets up, builds, trains Sm
 	@tools/setup.sh build model
 	@tools/quickstart.sh
 
-test: ## what CI runs: lint, unit tests, sanitizers, fuzzing, short parity, one real fine-tune
-	@tools/test.sh
+test: ## what CI runs: lint, unit tests, sanitizers, fuzzing, short parity, a fine-tune; TAGS=requires_cuda: those tests alone
+	@TAGS='$(TAGS)' tools/test.sh
 
 test-all: ## everything: full parity, long fuzzing (before an issue is closed)
 	@FUZZ_SECONDS=300 tools/test.sh --all
@@ -32,6 +32,10 @@ arm64-test: ## on x86-64: ARM64 programs, the suite and a fine-tune under emulat
 bench: ## speed and memory beside Transformers + PEFT, and the job path's overhead
 	@tools/setup.sh build model oracle
 	@tests/benchmarks/run.sh
+
+bench-gpu: ## ROW=1b-lora: a row of the GPU benchmark beside Transformers + PEFT + Liger; without ROW: the rows
+	@tools/setup.sh build
+	@tests/benchmarks/gpu/run.sh
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (30)
 	@tools/setup.sh build dev

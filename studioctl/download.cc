@@ -31,7 +31,8 @@ ExitCode Download(Connection& connection, const DownloadFlags& flags) {
                 << result.uri() << std::endl;
     return kError;
   }
-  const std::string folder = flags.folder.empty() ? flags.id : flags.folder;
+  const std::string& asked = flags.folder.empty() ? record->job().export_().name() : flags.folder;
+  const std::string folder = asked.empty() ? flags.id : asked;
   const absl::StatusOr<v1::GetVersionResponse> version = connection.Version();
   if (!version.ok()) return Fail(console, version.status());
   const auto transfers = connection.Transfers(*version);
@@ -59,7 +60,8 @@ void AddDownload(CLI::App& app, Program& program) {
   CLI::App& command = *app.add_subcommand("download", "Bring a job's result home, verified; prints the folder");
   const auto flags = std::make_shared<DownloadFlags>();
   command.add_option("JOB", flags->id, "the job's id, as j7")->required();
-  command.add_option("-o,--out", flags->folder, "folder to put it in (default: one named by the job's id)");
+  command.add_option("-o,--out", flags->folder,
+                     "folder to put it in (default: export.name of the job, else the job's id)");
   OnCall(command, program, [flags](Connection& connection, const Settings&) { return Download(connection, *flags); });
 }
 

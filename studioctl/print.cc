@@ -17,6 +17,8 @@ std::string Since(const google::protobuf::Timestamp& time, absl::Time now) {
   return time.seconds() == 0 ? "-" : HumanDuration(now - FromTimestamp(time));
 }
 
+std::string OrDash(const std::string& text) { return text.empty() ? "-" : Printable(text); }
+
 std::string StepText(const v1::JobRecord& record) {
   const v1::Progress& progress = record.progress();
   if (progress.step() == 0 && progress.total_steps() == 0) return "-";
@@ -171,7 +173,9 @@ std::string PrintWorkers(const std::vector<v1::WorkerRecord>& workers, const std
   if (form == "yaml") return JsonToYaml(JsonArray(workers));
   const bool wide = form == "wide";
   Rows rows = {{"ID", "STATE", "HOST", "ARCH", "DEVICES", "MEMORY", "JOBS", "SEEN"}};
-  if (wide) rows[0].insert(rows[0].end(), {"OS", "VERSION", "LIBTORCH", "ROOTS"});
+  if (wide)
+    rows[0].insert(rows[0].end(), {"BACKEND", "CAPABILITY", "DRIVER", "UNIFIED", "ALLOCATABLE", "FEATURES", "OS",
+                                   "VERSION", "LIBTORCH", "ROOTS", "NOTES"});
   for (const v1::WorkerRecord& worker : workers) {
     const v1::Inventory& inventory = worker.inventory();
     const std::string device = inventory.devices().empty() ? "-" : Printable(inventory.devices(0).name());
@@ -186,10 +190,20 @@ std::string PrintWorkers(const std::vector<v1::WorkerRecord>& workers, const std
                                     worker.job_ids().empty() ? "-" : absl::StrJoin(worker.job_ids(), ","),
                                     worker.last_seen().seconds() == 0 ? "-" : Since(worker.last_seen(), now)};
     if (wide) {
+      const v1::Device first = inventory.devices().empty() ? v1::Device() : inventory.devices(0);
+      int64_t allocatable = 0;
+      for (const v1::Device& one : inventory.devices()) allocatable += one.allocatable_memory_bytes();
+      row.push_back(v1::Backend_Name(inventory.backend()));
+      row.push_back(OrDash(first.compute_capability()));
+      row.push_back(OrDash(first.driver()));
+      row.emplace_back(first.unified_memory() ? "yes" : "no");
+      row.push_back(HumanBytes(static_cast<double>(allocatable)));
+      row.push_back(OrDash(absl::StrJoin(inventory.features(), ",")));
       row.push_back(Printable(inventory.os()));
       row.push_back(Printable(worker.version()));
       row.push_back(Printable(inventory.libtorch_version()));
-      row.push_back(worker.shared_roots().empty() ? "-" : Printable(absl::StrJoin(worker.shared_roots(), ",")));
+      row.push_back(OrDash(absl::StrJoin(worker.shared_roots(), ",")));
+      row.push_back(OrDash(absl::StrJoin(inventory.notes(), "; ")));
     }
     rows.push_back(std::move(row));
   }

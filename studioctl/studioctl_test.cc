@@ -1,6 +1,7 @@
 // Commands from the arguments to the exit code, against a controller on a real gRPC server.
 #include <google/protobuf/text_format.h>
 
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <sstream>
@@ -360,6 +361,13 @@ TEST_F(StudioctlTest, DownloadBringsTheResultHome) {
   EXPECT_EQ(outcome.out, folder_.Path("home") + "\n");
   EXPECT_EQ(folder_.Read("home/adapter/adapter_model.safetensors"), "abc");
   EXPECT_EQ(Run({"download", "j1", "--out", folder_.Path("home")}).code, 0);
+
+  std::filesystem::current_path(folder_.Path("."));
+  EXPECT_EQ(Run({"download", "j1"}).out, "j1\n");
+  controller_.Change("j1",
+                     [&](v1::JobRecord& record) { record.mutable_job()->mutable_export_()->set_name("support"); });
+  EXPECT_EQ(Run({"download", "j1"}).out, "support\n");
+  EXPECT_EQ(folder_.Read("support/adapter/adapter_model.safetensors"), "abc");
   ASSERT_OK(controller_.store().Remove(file.sha256()));
   EXPECT_EQ(Run({"download", "j1", "-o", folder_.Path("elsewhere")}).code, 1);
   End("j1", v1::FAILED);
@@ -390,6 +398,18 @@ TEST_F(StudioctlTest, WorkersAndVersion) {
             "ID  STATE  HOST   ARCH   DEVICES          MEMORY    JOBS  SEEN\n"
             "w1  READY  gh200  ARM64  1 × GH200 480GB  95.0 GiB  j1    -\n");
   EXPECT_EQ(Run({"workers", "-o", "name"}).out, "w1\n");
+  ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
+      "id: \"w1\" connected: true inventory { hostname: \"gh200\" arch: ARM64 backend: CUDA os: \"Linux\" features: "
+      "\"bf16\" "
+      "features: \"nccl\" notes: \"odd\" libtorch_version: \"2.11\" devices { name: \"GH200 480GB\" "
+      "total_memory_bytes: 102005473280 allocatable_memory_bytes: 51002736640 compute_capability: \"9.0\" driver: "
+      "\"13.0\" unified_memory: true } }",
+      &worker));
+  EXPECT_EQ(Run({"workers", "-o", "wide"}).out,
+            "ID  STATE  HOST   ARCH   DEVICES          MEMORY    JOBS  SEEN  BACKEND  CAPABILITY  DRIVER  UNIFIED  "
+            "ALLOCATABLE  FEATURES   OS     VERSION  LIBTORCH  ROOTS  NOTES\n"
+            "w1  READY  gh200  ARM64  1 × GH200 480GB  95.0 GiB  -     -     CUDA     9.0         13.0    yes      "
+            "47.5 GiB     bf16,nccl  Linux           2.11      -      odd\n");
   EXPECT_THAT(Run({"version"}).out, HasSubstr("controller  0.1.0 at " + controller_.address()));
   EXPECT_THAT(Run({"version", "-o", "json"}).out, HasSubstr("\"max_blob_bytes\": \"1073741824\""));
 }

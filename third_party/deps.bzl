@@ -127,6 +127,10 @@ def _torch(ctx):
     if cuda.get_child("cuda.h").exists:
         for child in cuda.readdir():
             ctx.symlink(child, "cuda/" + child.basename)
+    nccl = site.get_child("nvidia").get_child("nccl").get_child("include").get_child("nccl.h")
+    ctx.file("nccl/.keep", "")
+    if nccl.exists:
+        ctx.symlink(nccl, "nccl/nccl.h")
     version = ctx.read(wheel.get_child("version.py")).split("__version__ = ")[1].split("\n")[0].strip("'\"")
     ctx.template("BUILD.bazel", ctx.attr.build_file, substitutions = {
         "%{lib}": str(wheel.get_child("lib").realpath),

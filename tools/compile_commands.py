@@ -34,6 +34,8 @@ def main():
         seen.add(source)
         path = os.path.abspath(source)
         arguments = [path if word == source else word for word in arguments]
+        # The execution root links only what the last build named: our own headers are found from here.
+        arguments[1:1] = ["-iquote", os.getcwd()]
         commands.append({"directory": root, "file": path, "arguments": arguments})
     with open("compile_commands.json", "w") as file:
         json.dump(commands, file, indent=1)

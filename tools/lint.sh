@@ -28,6 +28,7 @@ if [ ${#python[@]} -gt 0 ]; then
   check "ruff format" .deps/lint/bin/ruff format --check --quiet --line-length 120 "${python[@]}"
 fi
 check "no words of one machine" tools/lint_words.sh
+check "messages in docs/troubleshooting.md" tools/lint_messages.sh
 
 if [ "${LINT_ALL:-}" = 1 ]; then which=(--all); else which=(--since "${LINT_BASE:-HEAD~1}"); fi
 if tools/compile_commands.py >/dev/null; then check clang-tidy tools/tidy.py "${which[@]}"; else failed=$((failed + 1)); fi

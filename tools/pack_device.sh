@@ -41,7 +41,7 @@ cat >"$pack/1b/config.json" <<'EOF'
  "initializer_range": 0.02, "bos_token_id": 1, "eos_token_id": 2}
 EOF
 cp tools/device/*.pb.txt "$pack/"
-cp tools/device/run.sh tools/device/compare.py "$pack/"
+cp tools/device/{run.sh,two_gpus.sh,compare.py} "$pack/"
 mkdir -p "$(dirname "$out")"
 tar -C "$scratch" -czf "$out" studio-device
 size=$(stat -c %s "$out")

@@ -6,11 +6,13 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 page=docs/verification.md
 command=$1 result=$2
+# What was there when the run began: a long one may end on another commit.
+revision=${STUDIO_REVISION:-$(git rev-parse --short HEAD)}
 here="$(uname -m), CPU"
 if compgen -G '/dev/nvidia[0-9]*' >/dev/null; then here="$(uname -m), CUDA"; fi
 where=${3:-$here}
 key="| \`$command\` | $where |"
-row="$key $(date -u +%F) | $(git rev-parse --short HEAD) | $result |"
+row="$key $(date -u +%F) | ${revision} | $result |"
 if [ ! -e "$page" ]; then
   cat >"$page" <<'HEAD'
 # What was verified, where

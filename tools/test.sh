@@ -2,6 +2,7 @@
 # Runs the parts of `make test` (or, with --all, of `make test-all`), prints the minutes of each, and ends with one line:
 # N passed, N failed, N skipped. A part says its own counts in such a line; one that fails without counts as one failure.
 #   tools/test.sh [--all] [PART …]
+#   TAGS=requires_cuda tools/test.sh
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 all=
@@ -10,6 +11,8 @@ if [ "${1:-}" = --all ]; then
   shift
 fi
 only=" $* "
+STUDIO_REVISION=$(git rev-parse --short HEAD 2>/dev/null || echo -)
+export STUDIO_REVISION
 passed=0 failed=0 skipped=0
 times=()
 log=$(mktemp)
@@ -40,6 +43,25 @@ part() { # part NAME COMMAND…
   fi
   times+=("$(printf '%-12s %4.1f min%s' "$name" "$(echo "($SECONDS - $start) / 60" | bc -l 2>/dev/null || awk "BEGIN{print ($SECONDS - $start) / 60}")" "$([ "$code" = 0 ] || echo '  FAILED')")")
 }
+
+# Only the tests that carry one of these Bazel tags (docs/platforms.md), manual ones too. They skip where hardware lacks.
+if [ -n "${TAGS:-}" ]; then
+  # The CUDA flavour links against wheels that set-up otherwise fetches only where a card is.
+  case $TAGS in
+    *cuda* | *gpu*) part setup tools/setup.sh build cuda ;;
+    *) part setup tools/setup.sh build ;;
+  esac
+  pattern="\\b(${TAGS//[ ,]/|})\\b"
+  mapfile -t targets < <("${BAZEL:-bazel}" query "attr(tags, \"$pattern\", tests(//...))" 2>/dev/null)
+  if [ ${#targets[@]} = 0 ]; then
+    echo "no test carries the tag $TAGS" >&2
+    exit 1
+  fi
+  part tagged tools/bazel_test.sh --test_tag_filters= "${targets[@]}"
+  printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+  [ "$failed" = 0 ]
+  exit
+fi
 
 part setup tools/setup.sh build model oracle dev
 part unit tools/bazel_test.sh //...

@@ -100,6 +100,15 @@ absl::Status On(const PendingExplained& event, v1::JobRecord& record) {
   return absl::OkStatus();
 }
 
+// The job goes on with another cut of its global batch: its owner should know.
+void NoteNewPlan(const v1::BatchPlan& old, const v1::BatchPlan& next, v1::JobRecord& record) {
+  if (old.revision() == next.revision()) return;
+  record.add_notes(absl::StrCat("attempt ", record.attempts_size(), " ended with ", next.cause(), ": micro batch ",
+                                next.micro(), " instead of ", old.micro(), ", gradient accumulation ",
+                                next.accumulation(), " instead of ", old.accumulation(), "; the global batch stays ",
+                                next.global()));
+}
+
 absl::Status On(const Assigned& event, v1::JobRecord& record) {
   if (record.state() != v1::PENDING) return NoEdge(record, "assigning");
   const int64_t newest = record.attempts_size() > 0 ? record.attempts().rbegin()->epoch() : 0;
@@ -109,6 +118,7 @@ absl::Status On(const Assigned& event, v1::JobRecord& record) {
   }
   if (event.ranks.empty()) return NoEdge(record, "assigning no ranks");
   v1::BatchPlan plan = NextPlan(record);
+  if (record.attempts_size() > 0) NoteNewPlan(record.attempts().rbegin()->plan(), plan, record);
   v1::Attempt& attempt = *record.add_attempts();
   attempt.set_number(record.attempts_size());
   attempt.set_epoch(event.epoch);

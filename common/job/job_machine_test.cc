@@ -246,6 +246,17 @@ TEST(JobMachine, StartsAgainWithHalfTheMicroBatchAfterOutOfMemory) {
   EXPECT_EQ(record.attempts(1).plan().accumulation(), 2);
   EXPECT_EQ(record.attempts(1).plan().global(), record.attempts(0).plan().global());
   EXPECT_EQ(record.attempts(1).plan().cause(), "DEVICE_OOM");
+  ASSERT_EQ(record.notes_size(), 1);
+  EXPECT_EQ(record.notes(0),
+            "attempt 1 ended with DEVICE_OOM: micro batch 2 instead of 4, gradient accumulation 2 instead of 1; the "
+            "global batch stays 4");
+}
+
+TEST(JobMachine, FailsWhereHalfTheMicroBatchIsStillTooMuch) {
+  const v1::JobRecord record = After({AssignedTo("w", 5), Reported(5, v1::ATTEMPT_FAILED, v1::DEVICE_OOM),
+                                      AssignedTo("w", 6), Reported(6, v1::ATTEMPT_FAILED, v1::HOST_OOM)});
+  EXPECT_EQ(record.state(), v1::FAILED);
+  EXPECT_EQ(record.reason(), v1::HOST_OOM);
 }
 
 TEST(JobMachine, SaysWhyAndWhereItGoesOn) {

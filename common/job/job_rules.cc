@@ -16,6 +16,7 @@
 #include "absl/strings/str_split.h"
 #include "common/job/names.h"
 #include "common/job/utf8.h"
+#include "common/platform/asks.h"
 #include "common/status/check.h"
 
 namespace studio {
@@ -214,6 +215,7 @@ void CheckAcrossFields(const v1::Job& job, Violations& found) {
   if (!job.architecture().pretrained_adapter().empty() && !training.lora()) {
     found.push_back({"architecture.pretrained_adapter", "needs training.lora: true"});
   }
+  for (const PlatformProblem& problem : NeverWorks(job)) found.push_back({problem.field, problem.message});
   const double global =
       static_cast<double>(training.batch_size()) * training.grad_accumulation() * job.resources().devices();
   if (global > std::numeric_limits<int32_t>::max()) {

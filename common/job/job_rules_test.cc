@@ -34,7 +34,7 @@ TEST(WithDefaults, FillsWhatIsLeftOutAndNothingElse) {
   EXPECT_EQ(full.training().gradient_clip(), 0);
   EXPECT_FALSE(full.training().has_warmup_steps());
   EXPECT_EQ(full.dataset().prompt_column_separator(), "\n\n");
-  EXPECT_EQ(full.export_().name(), "result");
+  EXPECT_EQ(full.export_().name(), "");
   EXPECT_TRUE(full.has_retry());
   EXPECT_EQ(full.environment().seed(), 1u);
   EXPECT_EQ(WithDefaults(full).SerializeAsString(), full.SerializeAsString());
@@ -126,6 +126,16 @@ INSTANTIATE_TEST_SUITE_P(
         Bad{"LabelWithoutName", [](v1::Job& job) { (*job.mutable_labels())[""] = "x"; },
             "labels: a label's name may not be empty"}),
     [](const auto& info) { return info.param.name; });
+
+TEST(Validate, RefusesWhatNoMachineOfThePlatformCanEverDo) {
+  v1::Job job = Minimal();
+  job.mutable_training()->set_attention_implementation(v1::Training::FLASH_ATTENTION_2);
+  EXPECT_OK(Validate(job));
+  job.mutable_resources()->set_backend(v1::CPU);
+  EXPECT_THAT(Validate(job),
+              StatusIs(absl::StatusCode::kInvalidArgument,
+                       HasSubstr("training.attention_implementation: FLASH_ATTENTION_2 never works on CPU; use SDPA")));
+}
 
 TEST(Validate, TooManyElements) {
   v1::Job job = Minimal();

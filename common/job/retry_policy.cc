@@ -39,8 +39,10 @@ bool ShouldRetry(const v1::JobRecord& record) {
       return AttemptsEndedFor(record, v1::HANG) <= retry.max_hangs();
     case v1::DEVICE_OOM:
     case v1::HOST_OOM:
-      // Each retry has a smaller micro batch, so this ends by itself.
-      return last.plan().micro() > 1;
+      // Once: what half the micro batch does not cure is the weights, or somebody else's memory. A plan that cannot
+      // shrink would fail the same way.
+      return AttemptsEndedFor(record, v1::DEVICE_OOM) + AttemptsEndedFor(record, v1::HOST_OOM) <= 1 &&
+             last.plan().micro() > 1;
     case v1::BAD_INPUT:
     case v1::DIVERGED:  // the same numbers would come again
     case v1::CANCELLED_BY_USER:

@@ -15,8 +15,9 @@ namespace studio {
 bool ShouldRetry(const v1::JobRecord& record);
 
 // The batch plan of the job's next attempt: as the job says at first (or as the checkpoint that it starts from was
-// written with), then as the last attempt's. After running out of memory the micro batch is halved and the
-// accumulation doubled, so that the global batch, the steps and the schedule stay what they were.
+// written with), then as the last attempt's. After running out of memory (which ShouldRetry allows once) the micro
+// batch is halved and the accumulation doubled, so that the global batch, the steps and the schedule stay what they
+// were.
 v1::BatchPlan NextPlan(const v1::JobRecord& record);
 
 // Out of memory on the device or the host.

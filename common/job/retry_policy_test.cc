@@ -50,6 +50,10 @@ TEST(RetryPolicy, FollowsTheTable) {
       {"device memory, cannot", {DEVICE_OOM}, 1, false},
       {"host memory, can be halved", {HOST_OOM}, 2, true},
       {"host memory, cannot", {HOST_OOM}, 1, false},
+      {"device memory, halved already", {DEVICE_OOM, DEVICE_OOM}, 4, false},
+      {"one budget for both memories", {DEVICE_OOM, HOST_OOM}, 4, false},
+      {"crashes do not use up the memory's retry", {CRASH, NODE_LOST, HOST_OOM}, 4, true},
+      {"memory's retry does not use up the crashes", {DEVICE_OOM, CRASH, CRASH, CRASH}, 4, true},
   };
   for (const Row& row : rows) {
     EXPECT_EQ(ShouldRetry(JobWith(row.micro, row.failures)), row.retried) << row.name;

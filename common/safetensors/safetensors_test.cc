@@ -22,7 +22,7 @@ std::string TempPath(const std::string& name) { return testing::TempDir() + "/" 
 void WriteFile(const std::string& path, const std::string& bytes) { std::ofstream(path, std::ios::binary) << bytes; }
 
 // A file with this header and so many bytes of data.
-std::string WithHeader(std::string json, size_t data_bytes) {
+std::string WithHeader(const std::string& json, size_t data_bytes) {
   std::string bytes(8, '\0');
   for (int i = 0; i < 8; ++i) bytes[i] = static_cast<char>(json.size() >> (8 * i) & 0xff);
   return bytes + json + std::string(data_bytes, 'x');

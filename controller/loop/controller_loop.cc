@@ -18,7 +18,7 @@ ControllerLoop::ControllerLoop(Store& store, AttemptLogs& logs, LoopOptions opti
     : logs_(logs),
       store_(store),
       options_(std::move(options)),
-      jobs_(store, options_.post, [this](absl::Status status) {
+      jobs_(store, options_.post, [this](const absl::Status& status) {
         spdlog::error("{}", std::string(status.message()));
         options_.on_failure(status);
       }) {}
@@ -77,6 +77,7 @@ void ControllerLoop::RunPlan() {
     if (record.state() != v1::PENDING) continue;
     WaitingJob job{.id = record.id(),
                    .resources = record.job().resources(),
+                   .asks = AsksOf(record.job()),
                    .file_uris = {},
                    .only_worker = record.checkpoint().worker_id(),
                    .message = record.message()};
@@ -115,7 +116,7 @@ void ControllerLoop::Start(const std::string& job_id, std::vector<v1::RankAssign
   Batch batch;
   batch.last_epoch = ++last_epoch_;
   const Assigned event{.epoch = last_epoch_, .ranks = std::move(ranks), .time = options_.now()};
-  const absl::Status status = jobs_.Change(number, event, std::move(batch), [this, number](absl::Status stored) {
+  const absl::Status status = jobs_.Change(number, event, std::move(batch), [this, number](const absl::Status& stored) {
     if (stored.ok()) Deliver(number);
   });
   STUDIO_CHECK(status.ok()) << status;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "common/platform/asks.h"
 #include "proto/studio/v1/state.pb.h"
 
 namespace studio::controller {
@@ -19,6 +20,8 @@ namespace studio::controller {
 struct WaitingJob {
   std::string id;
   v1::Resources resources;
+  // What its settings ask of a platform.
+  Asks asks;
   // The file: URIs that it reads: a worker must declare the folder that they are in as shared.
   std::vector<std::string> file_uris;
   // The one worker that can read its checkpoint; empty: any.

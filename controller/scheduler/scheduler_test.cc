@@ -26,7 +26,7 @@ WorkerState Worker(const std::string& id, v1::Backend backend, int devices, int6
 }
 
 WaitingJob Job(const std::string& id, int devices = 1, v1::Backend backend = v1::BACKEND_AUTO) {
-  WaitingJob job{.id = id, .resources = {}, .file_uris = {}, .only_worker = {}, .message = {}};
+  WaitingJob job{.id = id, .resources = {}, .asks = {}, .file_uris = {}, .only_worker = {}, .message = {}};
   job.resources.set_devices(devices);
   job.resources.set_backend(backend);
   return job;
@@ -78,6 +78,17 @@ TEST(Scheduler, SaysWhyAJobWaits) {
   memory.resources.set_device_memory_bytes(int64_t{120} << 30);
   file.file_uris = {"file:/shared/base"};
   bound.only_worker = "w9";
+  WaitingJob cuda_arm = Job("j1", 1, v1::CUDA), flash = Job("j1"), mac = Job("j1", 1, v1::MPS);
+  cuda_arm.resources.set_arch(v1::ARM64);
+  WaitingJob kind_of_arch = cuda_arm;
+  kind_of_arch.resources.set_device_kind("GH200");
+  v1::Job asks_flash;
+  asks_flash.mutable_training()->set_attention_implementation(v1::Training::FLASH_ATTENTION_2);
+  flash.asks = AsksOf(asks_flash);
+  WorkerState arm_cpu = Worker("w2", v1::CPU, 1);
+  arm_cpu.inventory.set_arch(v1::ARM64);
+  WorkerState arm_cuda = Worker("w4", v1::CUDA, 1);
+  arm_cuda.inventory.set_arch(v1::ARM64);
   WorkerState gone = Worker("w1", v1::CUDA, 1), busy = Worker("w1", v1::CUDA, 1);
   gone.usable = false;
   busy.busy_devices = {{"d0", "j0"}};
@@ -85,9 +96,20 @@ TEST(Scheduler, SaysWhyAJobWaits) {
   const std::vector<Row> rows = {
       {"nobody", Job("j1"), {}, "no worker is connected; start one with studio-worker"},
       {"lost", Job("j1"), {gone}, "no worker is connected; start one with studio-worker"},
-      {"backend", Job("j1", 1, v1::MPS), {one}, "no worker has a device of backend MPS"},
+      {"backend", Job("j1", 1, v1::MPS), {one}, "no worker has a device of backend MPS (there are CUDA)"},
       {"arch", arm, {one}, "no worker is of architecture ARM64"},
       {"kind", kind, {one}, "no worker has a device of kind \"GH200\""},
+      {"kind of an arch", kind_of_arch, {one, arm_cuda}, "no ARM64 worker has a CUDA device of kind \"GH200\""},
+      {"backend of an arch",
+       cuda_arm,
+       {one, arm_cpu, Worker("w3", v1::CUDA, 1)},
+       "no ARM64 worker has a device of backend CUDA (there are CPU, CUDA)"},
+      {"capability",
+       flash,
+       {one},
+       "no worker can do what it asks for; on worker w1, FLASH_ATTENTION_2 needs flash_attention_2, which it does not "
+       "have (training.attention_implementation; SDPA works there)"},
+      {"a mac", mac, {one, arm_cpu}, "no worker has a device of backend MPS (there are CPU, CUDA)"},
       {"memory", memory, {one}, "no device has the 120 GiB of memory that it asks for (the largest has 80 GiB)"},
       {"count", Job("j1", 4), {one}, "it asks for 4 devices on one worker; worker w1 has 1"},
       {"nearest",
@@ -113,6 +135,21 @@ TEST(Scheduler, FindsDeviceKindsInAnyLetterCase) {
   WaitingJob job = Job("j1");
   job.resources.set_device_kind("h100");
   EXPECT_THAT(Told(Cluster({job}, {Worker("w", v1::CUDA, 1)})), ElementsAre("j1@w:d0"));
+}
+
+TEST(Scheduler, PlacesJobsByWhatTheyAskFor) {
+  WorkerState arm = Worker("arm", v1::CPU, 1), gpu = Worker("gpu", v1::CUDA, 1), x86 = Worker("x86", v1::CPU, 1);
+  arm.inventory.set_arch(v1::ARM64);
+  gpu.inventory.add_features("flash_attention_2");
+  WaitingJob on_arm = Job("j1"), on_cuda = Job("j2", 1, v1::CUDA), on_cpu = Job("j3", 1, v1::CPU), flash = Job("j4");
+  on_arm.resources.set_arch(v1::ARM64);
+  on_cpu.resources.set_arch(v1::X86_64);
+  v1::Job asks_flash;
+  asks_flash.mutable_training()->set_attention_implementation(v1::Training::FLASH_ATTENTION_2);
+  flash.asks = AsksOf(asks_flash);
+  EXPECT_THAT(Told(Cluster({on_arm, on_cuda, on_cpu}, {gpu, x86, arm})),
+              ElementsAre("j1@arm:d0", "j2@gpu:d0", "j3@x86:d0"));
+  EXPECT_THAT(Told(Cluster({flash}, {x86, arm, gpu})), ElementsAre("j4@gpu:d0"));
 }
 
 TEST(Scheduler, UsesAWorkerThatDeclaresTheRoot) {

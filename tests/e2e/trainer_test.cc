@@ -217,6 +217,46 @@ TEST_F(TrainerTest, GivesTheSameLossesHoweverTheBatchIsCut) {
               1e-5);
 }
 
+TEST_F(TrainerTest, PlannedStepTrainsAsTheReferenceDoes) {
+  const std::vector<std::string> common = {"--set", "training.max_steps=20", "--set",
+                                           "dataset.mask_prompt_labels=true"};
+  for (const char* step : {"autograd", "planned"}) {
+    std::vector<std::string> more = {"--step", step};
+    more.insert(more.end(), common.begin(), common.end());
+    TrainerRun run(Arguments(step, more));
+    ASSERT_EQ(run.Wait(), 0) << run.output();
+    EXPECT_THAT(run.output(), HasSubstr(absl::StrCat("training step: ", step)));
+  }
+  const std::vector<double> a = Summary("autograd")["losses"], b = Summary("planned")["losses"];
+  ASSERT_EQ(a.size(), 20);
+  EXPECT_LT(a.back(), 0.9 * a.front());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(b[i] / a[i], 1, 1e-4) << "step " << i;
+  // Its adapter is an adapter like any other, and the model behind it is the same.
+  EXPECT_NEAR(Summary("planned")["eval_loss_after"].get<double>(), Summary("autograd")["eval_loss_after"].get<double>(),
+              1e-3);
+}
+
+TEST_F(TrainerTest, PlannedStepGoesOnFromItsCheckpointBitByBit) {
+  const std::vector<std::string> common = {
+      "--step", "planned", "--set", "training.max_steps=12", "--set", "training.save_steps=4"};
+  TrainerRun whole(Arguments("whole", common));
+  ASSERT_EQ(whole.Wait(), 0) << whole.output();
+  std::vector<std::string> resume = common;
+  resume.insert(resume.end(), {"--resume", folder_ + "/whole/checkpoints/step-8"});
+  TrainerRun rest(Arguments("rest", resume));
+  ASSERT_EQ(rest.Wait(), 0) << rest.output();
+  EXPECT_EQ(Summary("rest")["first_step"], 8);
+  EXPECT_EQ(Summary("rest")["losses"].back(), Summary("whole")["losses"].back());
+  EXPECT_EQ(ReadText(folder_ + "/rest/result/adapter_model.safetensors"),
+            ReadText(folder_ + "/whole/result/adapter_model.safetensors"));
+}
+
+TEST_F(TrainerTest, PlannedStepSaysWhatItLacks) {
+  TrainerRun run(Arguments("out", {"--step", "planned", "--set", "training.lora_dropout=0.1"}));
+  EXPECT_EQ(run.Wait(), 65);
+  EXPECT_THAT(run.output(), AllOf(HasSubstr("lora_dropout 0.1"), HasSubstr("--step auto")));
+}
+
 TEST_F(TrainerTest, SamplesByTheSeedAlone) {
   const std::vector<std::string> more = {"--set", "training.max_steps=2",
                                          "--set", "prediction.do_sample=true",

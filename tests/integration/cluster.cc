@@ -78,7 +78,7 @@ absl::Status Cluster::StartController() {
   return absl::OkStatus();
 }
 
-absl::Status Cluster::StartWorker(const std::vector<std::string>& prefix) {
+absl::Status Cluster::StartWorker(const std::vector<std::string>& prefix, const std::vector<std::string>& flags) {
   LaunchSpec spec;
   spec.argv = prefix;
   for (const std::string& word :
@@ -87,6 +87,7 @@ absl::Status Cluster::StartWorker(const std::vector<std::string>& prefix) {
     spec.argv.push_back(word);
   }
   if (!binaries_.dataprep.empty()) spec.argv.insert(spec.argv.end(), {"--dataprep", Absolute(binaries_.dataprep)});
+  spec.argv.insert(spec.argv.end(), flags.begin(), flags.end());
   spec.environment = EnvironmentWith({});
   ASSIGN_OR_RETURN(worker_, launcher_.Launch(spec));
   return absl::OkStatus();

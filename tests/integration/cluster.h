@@ -47,8 +47,8 @@ class Cluster {
 
   // The second time: on the same ports, with the same state.
   absl::Status StartController();
-  // `prefix`: a command that starts the worker ("setpriv …").
-  absl::Status StartWorker(const std::vector<std::string>& prefix = {});
+  // `prefix`: a command that starts the worker ("setpriv …"). `flags`: more of the worker's own.
+  absl::Status StartWorker(const std::vector<std::string>& prefix = {}, const std::vector<std::string>& flags = {});
   // SIGKILL, and gone when this returns.
   void KillController();
   void KillWorker();

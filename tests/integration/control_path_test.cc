@@ -159,6 +159,26 @@ TEST_F(ControlPathTest, AJobWaitsForAWorker) {
   ASSERT_OK(cluster_->AwaitState(id, v1::SUCCEEDED));
 }
 
+TEST_F(ControlPathTest, AJobForAMachineThatIsNotThereWaitsAndSaysWhatLacks) {
+  ASSERT_OK(cluster_->StartWorker());
+  ASSERT_OK_AND_ASSIGN(const std::string id, cluster_->Submit({}, "resources { backend: MPS }"));
+  const std::string why = "no worker has a device of backend MPS (there are CPU)";
+  ASSERT_OK(cluster_->Await(id, [&](const v1::JobRecord& record) { return record.message() == why; }));
+  EXPECT_THAT(Ctl({"get", id}).output, HasSubstr(why));
+  ASSERT_OK_AND_ASSIGN(const std::string other, cluster_->Submit({}));
+  ASSERT_OK(cluster_->AwaitState(other, v1::SUCCEEDED));
+}
+
+TEST_F(ControlPathTest, WhatNoMachineOfThePlatformCanDoIsRefused) {
+  ASSERT_OK_AND_ASSIGN(
+      const std::string job,
+      cluster_->WriteJob({}, "resources { backend: CPU } environment { mixed_precision_dtype: FLOAT16 }"));
+  const Cluster::Ctl submitted = Ctl({"submit", job});
+  EXPECT_EQ(submitted.exit_code, 105);
+  EXPECT_THAT(submitted.output,
+              HasSubstr("environment.mixed_precision_dtype: FLOAT16 never works on CPU; use BFLOAT16"));
+}
+
 // The worker runs as a user that cannot read a single file of the client's.
 TEST_F(ControlPathTest, AWorkerReadsNothingByTheClientsPath) {
   if (geteuid() != 0) GTEST_SKIP() << "needs root, to become another user";

@@ -14,7 +14,7 @@
 //   noop.fail              "REASON: message" (BAD_INPUT, DEVICE_OOM, HOST_OOM, CRASH, DIVERGED) says so and ends with
 //   its
 //                          exit code; "crash" aborts; "exit N" ends without a word; "signal N" kills itself; "hang"
-//                          stops stepping; "deaf" stops stepping and ignores orders
+//                          stops stepping; "deaf" stops stepping and ignores orders; "eat memory" takes up to 4 GiB
 //
 // The loss of step s is 4 / (1 + s), so that a resumed run can be checked to go on where it was.
 #include <google/protobuf/text_format.h>
@@ -31,6 +31,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -168,8 +169,10 @@ class NoopTrainer {
   }
 
  private:
+  // "noop.fail.1" is rank 1's "noop.fail".
   std::string Label(const std::string& name) const {
-    const auto label = task_.job().labels().find(name);
+    auto label = task_.job().labels().find(absl::StrCat(name, ".", task_.rank().rank()));
+    if (label == task_.job().labels().end()) label = task_.job().labels().find(name);
     return label == task_.job().labels().end() ? "" : label->second;
   }
   int64_t Number(const std::string& name, int64_t fallback) const {
@@ -221,6 +224,7 @@ class NoopTrainer {
   }
 
   absl::Status Checkpoint(int64_t step) {
+    if (task_.rank().rank() != 0) return absl::OkStatus();
     const std::string folder = absl::StrCat(task_.out_dir(), "/checkpoints/step-", step);
     RETURN_IF_ERROR(env_.MakeFolders(folder));
     const std::string shard = absl::StrCat("state of step ", step, "\n");
@@ -241,12 +245,20 @@ class NoopTrainer {
     return absl::OkStatus();
   }
 
+  // Page by page, until it is stopped; kCrash where nobody did.
+  static int EatMemory() {
+    std::vector<std::vector<char>> eaten;
+    while (eaten.size() < 64) eaten.emplace_back(64 << 20, 'x');
+    return kCrash;
+  }
+
   std::optional<int> MaybeFail(int64_t step) {
     const std::string fail = Label("noop.fail");
     if (fail.empty() || step != Number("noop.fail_at", 1)) return std::nullopt;
     if (task_.attempt() > Number("noop.fail_attempts", task_.attempt())) return std::nullopt;
     if (!Label("noop.fail_fresh").empty() && !task_.resume_dir().empty()) return std::nullopt;
     if (fail == "crash") std::abort();
+    if (fail == "eat memory") return EatMemory();
     if (absl::StartsWith(fail, "exit ")) return static_cast<int>(std::strtol(fail.c_str() + 5, nullptr, 10));
     if (absl::StartsWith(fail, "signal ")) {
       kill(getpid(), static_cast<int>(std::strtol(fail.c_str() + 7, nullptr, 10)));
@@ -262,6 +274,7 @@ class NoopTrainer {
     (void)v1::Reason_Parse(parts[0], &reason);
     up.mutable_failure()->set_reason(reason);
     up.mutable_failure()->set_message(parts.back());
+    up.mutable_failure()->set_lost_peers(parts[0] == "lost");
     std::cerr << parts.back() << std::endl;
     Send(std::move(up));
     return ExitCodeOf(reason);

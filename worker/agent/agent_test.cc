@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -83,6 +84,19 @@ class AgentTest : public testing::Test {
     return assign;
   }
 
+  // Several ranks on this worker.
+  v1::Assign NewGang(const Labels& labels, int ranks) {
+    v1::Assign assign = NewAssign(labels);
+    for (int rank = 1; rank < ranks; ++rank) {
+      v1::RankAssignment& more = *assign.add_ranks();
+      more = assign.ranks(0);
+      more.set_rank(rank);
+      more.set_local_rank(rank);
+      more.set_device_ids(0, absl::StrCat("cpu:", rank));
+    }
+    return assign;
+  }
+
   void SendAssign(const v1::Assign& assign) {
     v1::WorkerDown down;
     *down.mutable_assign() = assign;
@@ -153,6 +167,33 @@ TEST_F(AgentTest, GreetsWithWhatTheProbeFound) {
   EXPECT_EQ(hello.boot_id().size(), 36);
 }
 
+TEST_F(AgentTest, ProbePrintsTheMachineAndEnds) {
+  LaunchSpec spec;
+  spec.argv = {std::filesystem::absolute("worker/agent/studio-worker").string(),
+               "--probe",
+               "--trainer",
+               trainer_,
+               "--state-dir",
+               root_ + "/untouched"};
+  spec.environment = EnvironmentWith({});
+  ASSERT_OK_AND_ASSIGN(const std::string text, RunForOutput(launcher_, spec));
+  EXPECT_THAT(text, HasSubstr("backend     CPU\n"));
+  EXPECT_THAT(text, HasSubstr("attention   FLASH_ATTENTION_2: never: SDPA\n"));
+  spec.argv.insert(spec.argv.end(), {"--probe-format", "json"});
+  ASSERT_OK_AND_ASSIGN(const std::string json, RunForOutput(launcher_, spec));
+  EXPECT_THAT(json, HasSubstr("\"trainer_version\": \"noop\""));
+  EXPECT_FALSE(std::filesystem::exists(root_ + "/untouched"));
+}
+
+TEST_F(AgentTest, SaysWhatAutoBecomesOnThisMachine) {
+  StartWorker();
+  Assign({});
+  const v1::AttemptEvent event =
+      controller_->Await([](const v1::WorkerUp& up) { return up.attempt().state() == v1::ATTEMPT_PREPARING; })
+          .attempt();
+  EXPECT_THAT(event.notes(), testing::Contains(HasSubstr("training.attention_implementation: auto takes SDPA")));
+}
+
 TEST_F(AgentTest, RunsAJobToItsEnd) {
   StartWorker();
   Assign({{"noop.print", "hello from the rank"}});
@@ -178,6 +219,51 @@ TEST_F(AgentTest, ACrashNamesTheRankAndTheSignal) {
   EXPECT_EQ(end.failed_rank(), 0);
   EXPECT_THAT(end.message(), HasSubstr("rank 0 was killed by signal 6"));
   EXPECT_THAT(end.message(), HasSubstr("famous last words"));
+}
+
+TEST_F(AgentTest, ADeadRankEndsTheOthersAndIsNamed) {
+  StartWorker();
+  SendAssign(NewGang({{"noop.steps", "1000000"}, {"noop.step_ms", "5"}, {"noop.fail.1", "signal 9"}}, 3));
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_FAILED);
+  EXPECT_EQ(end.state(), v1::ATTEMPT_FAILED);
+  EXPECT_EQ(end.failed_rank(), 1);
+  EXPECT_EQ(end.signal(), SIGKILL);
+  EXPECT_EQ(end.reason(), v1::CRASH);
+}
+
+// The rank that failed may take longer to end than those that notice.
+TEST_F(AgentTest, ARankThatOnlyLostTheOthersIsNotTheCause) {
+  StartWorker();
+  SendAssign(NewGang({{"noop.steps", "1000000"},
+                      {"noop.fail", "lost: connection closed by peer"},
+                      {"noop.fail.1", "DEVICE_OOM: the device has no memory left"},
+                      {"noop.step_ms.1", "500"}},
+                     3));
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_FAILED);
+  EXPECT_EQ(end.failed_rank(), 1);
+  EXPECT_EQ(end.reason(), v1::DEVICE_OOM);
+  EXPECT_THAT(end.message(), HasSubstr("no memory left"));
+}
+
+TEST_F(AgentTest, ALostPeerThatNeverEndsIsKilledAndTheOneThatSaidSoIsNamed) {
+  StartWorker();
+  SendAssign(NewGang({{"noop.fail.0", "lost: no word from rank 1"}, {"noop.fail.1", "deaf"}}, 2));
+  const v1::AttemptEvent end = controller_->AwaitState(v1::ATTEMPT_FAILED);
+  EXPECT_EQ(end.failed_rank(), 0);
+  EXPECT_THAT(end.message(), HasSubstr("no word from rank 1"));
+}
+
+TEST_F(AgentTest, RankZeroSpeaksForAll) {
+  StartWorker();
+  SendAssign(NewGang({{"noop.steps", "2"}, {"noop.checkpoint_every", "2"}, {"noop.print", "hello"}}, 2));
+  EXPECT_EQ(AwaitCheckpoint().manifest().shards_size(), 1);
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED);
+  EXPECT_THAT(Steps(), ElementsAre(1, 2));
+  std::set<int> ranks;
+  for (const v1::WorkerUp& up : controller_->received()) {
+    if (up.has_log()) ranks.insert(up.log().rank());
+  }
+  EXPECT_THAT(ranks, ElementsAre(0, 1)) << "each rank has a log of its own";
 }
 
 TEST_F(AgentTest, AFailureThatTheTrainerExplainsKeepsItsReasonAndWords) {

@@ -30,20 +30,6 @@ absl::Status CheckShards(const v1::CheckpointManifest& manifest, const v1::Artif
 
 }  // namespace
 
-void AttemptRun::OnCheckpoint(const Rank& rank, const v1::CheckpointManifest& manifest) {
-  // Each rank vouches for its own shards; the checkpoint is whole with the last of them.
-  auto& [parts, whole] = checkpoint_parts_[manifest.step()];
-  if (parts == 0) {
-    whole = manifest;
-  } else {
-    whole.mutable_shards()->MergeFrom(manifest.shards());
-  }
-  if (++parts < static_cast<int>(ranks_.size())) return;
-  v1::CheckpointManifest complete = std::move(whole);
-  checkpoint_parts_.erase(manifest.step());
-  PublishCheckpoint(std::move(complete));
-}
-
 void AttemptRun::PublishCheckpoint(v1::CheckpointManifest manifest) {
   manifest.set_job_id(key().job_id());
   manifest.set_epoch(key().epoch());

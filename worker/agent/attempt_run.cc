@@ -12,17 +12,19 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/artifact/uri.h"
+#include "common/platform/asks.h"
 #include "common/status/check.h"
 #include "common/status/macros.h"
 #include "worker/agent/local_job.h"
-#include "worker/agent/oom_kills.h"
 
 namespace studio::worker {
 namespace {
 
 // In the child; above the channel's.
 constexpr int kLockFd = 4;
-constexpr absl::Duration kLastWordGrace = absl::Seconds(30);
+constexpr int kStoreFd = 5;
+// Where a rank lost the others, so long may the one that it lost take to end and say why.
+constexpr absl::Duration kCauseGrace = absl::Seconds(2);
 
 std::string ToText(const google::protobuf::Message& message) {
   std::string text;
@@ -62,7 +64,10 @@ AttemptRun::AttemptRun(const Machine& machine, v1::Assign assign, AttemptListene
       dir_(AttemptDir(machine.state_dir, assign_.key())) {}
 
 void AttemptRun::Start() {
-  ReportState(v1::ATTEMPT_PREPARING);
+  state_ = v1::ATTEMPT_PREPARING;
+  v1::AttemptEvent event = NewEvent();
+  for (const std::string& note : AutoFallbacks(assign_.job(), machine_.inventory)) event.add_notes(note);
+  listener_.OnAttemptEvent(std::move(event));
   FetchInputs();
 }
 
@@ -124,7 +129,7 @@ absl::StatusOr<std::unique_ptr<RankProcess>> AttemptRun::Launch(const std::strin
   *task.mutable_job() = local_job_;
   *task.mutable_rank() = rank.assignment;
   task.set_world_size(assign_.ranks_size());
-  *task.mutable_rendezvous() = assign_.rendezvous();
+  *task.mutable_rendezvous() = rendezvous_;
   *task.mutable_plan() = assign_.plan();
   task.set_data_dir(absl::StrCat(machine_.state_dir, "/data"));
   task.set_out_dir(OutDir());
@@ -143,7 +148,9 @@ absl::StatusOr<std::unique_ptr<RankProcess>> AttemptRun::Launch(const std::strin
   if (machine_.ranks_lock_fd >= 0) spec.inherited = {{machine_.ranks_lock_fd, kLockFd}};
   int local_world_size = 0;
   for (const v1::RankAssignment& other : assign_.ranks()) local_world_size += other.worker_id() == machine_.worker_id;
-  const bool alone = assign_.rendezvous().address().empty();
+  const bool alone = rendezvous_.address().empty();
+  const bool serves_store = is_rank && store_.fd.valid() && rank.assignment.rank() == 0;
+  if (serves_store) spec.inherited.push_back({store_.fd.get(), kStoreFd});
   // OpenMP's threads wait for each other asleep: spinning, they lose a core's slices to whatever else runs (14 steps of
   // SmolLM2 on two busy cores: 292 s spinning, 44 s asleep).
   const char* const wait_policy = std::getenv("OMP_WAIT_POLICY");
@@ -153,16 +160,17 @@ absl::StatusOr<std::unique_ptr<RankProcess>> AttemptRun::Launch(const std::strin
       absl::StrCat("LOCAL_RANK=", rank.assignment.local_rank()),
       absl::StrCat("WORLD_SIZE=", assign_.ranks_size()),
       absl::StrCat("LOCAL_WORLD_SIZE=", local_world_size),
-      absl::StrCat("MASTER_ADDR=", alone ? "127.0.0.1" : assign_.rendezvous().address()),
-      absl::StrCat("MASTER_PORT=", assign_.rendezvous().port()),
+      absl::StrCat("MASTER_ADDR=", alone ? "127.0.0.1" : rendezvous_.address()),
+      absl::StrCat("MASTER_PORT=", rendezvous_.port()),
       absl::StrCat("STUDIO_JOB_ID=", key().job_id()),
       absl::StrCat("STUDIO_ATTEMPT=", key().attempt()),
       absl::StrCat("STUDIO_AGENT_FD=", kChannelFd),
   });
+  if (serves_store) spec.environment.push_back(absl::StrCat("STUDIO_STORE_FD=", kStoreFd));
   rank.evidence = {};
   rank.state = v1::ATTEMPT_STARTING;
   rank.evidence.rank = rank.assignment.rank();
-  oom_kills_before_ = CountOomKills(machine_.env);
+  rank.kill_watch.emplace(machine_.env);
   ASSIGN_OR_RETURN(std::unique_ptr<Process> process, machine_.launcher.Launch(spec));
   spdlog::info("job {} attempt {}: {} runs as process {}", key().job_id(), key().attempt(), program, process->pid());
   return std::make_unique<RankProcess>(
@@ -206,6 +214,14 @@ void AttemptRun::OnPrepEnd(Rank& rank, const ProcessEnd& end) {
 
 void AttemptRun::StartRanks() {
   ReportState(v1::ATTEMPT_STARTING);
+  rendezvous_ = assign_.rendezvous();
+  if (assign_.ranks_size() > 1 && rendezvous_.address().empty()) {
+    absl::StatusOr<StoreSocket> store = ListenForStore();
+    if (!store.ok()) return FailWith({v1::CRASH, std::string(store.status().message())});
+    store_ = *std::move(store);
+    rendezvous_.set_address("127.0.0.1");
+    rendezvous_.set_port(store_.port);
+  }
   for (const std::unique_ptr<Rank>& rank : ranks_) {
     absl::StatusOr<std::unique_ptr<RankProcess>> process = Launch(machine_.trainer, *rank, /*is_rank=*/true);
     if (!process.ok()) {
@@ -214,88 +230,15 @@ void AttemptRun::StartRanks() {
     }
     rank->process = *std::move(process);
   }
-}
-
-void AttemptRun::OnOutput(Rank& rank, std::string_view bytes) {
-  v1::LogChunk chunk;
-  *chunk.mutable_key() = key();
-  chunk.set_rank(rank.assignment.rank());
-  chunk.set_offset(rank.log->Append(bytes));
-  chunk.set_data(std::string(bytes));
-  listener_.OnLog(std::move(chunk));
-}
-
-void AttemptRun::OnRankEvent(Rank& rank, const v1::TrainerUp& up) {
-  if (wordless_) return;
-  switch (up.event_case()) {
-    case v1::TrainerUp::kState: {
-      rank.state = std::max(rank.state, up.state());
-      v1::AttemptState slowest = v1::ATTEMPT_RUNNING;
-      for (const std::unique_ptr<Rank>& other : ranks_) slowest = std::min(slowest, other->state);
-      if (slowest > state_ && state_ != v1::ATTEMPT_PREPARING) ReportState(slowest);
-      break;
-    }
-    case v1::TrainerUp::kProgress: {
-      if (rank.assignment.rank() != 0) break;  // rank 0 speaks for all
-      v1::ProgressReport report;
-      *report.mutable_key() = key();
-      *report.add_points() = up.progress();
-      listener_.OnProgress(std::move(report));
-      break;
-    }
-    case v1::TrainerUp::kEvaluation: {
-      v1::AttemptEvent event = NewEvent();
-      *event.add_evaluations() = up.evaluation();
-      listener_.OnAttemptEvent(std::move(event));
-      break;
-    }
-    case v1::TrainerUp::kSample: {
-      v1::AttemptEvent event = NewEvent();
-      *event.add_samples() = up.sample();
-      listener_.OnAttemptEvent(std::move(event));
-      break;
-    }
-    case v1::TrainerUp::kData: {
-      v1::AttemptEvent event = NewEvent();
-      *event.mutable_data() = up.data();
-      listener_.OnAttemptEvent(std::move(event));
-      break;
-    }
-    case v1::TrainerUp::kNote: {
-      v1::AttemptEvent event = NewEvent();
-      event.add_notes(up.note());
-      listener_.OnAttemptEvent(std::move(event));
-      break;
-    }
-    case v1::TrainerUp::kCheckpoint:
-      OnCheckpoint(rank, up.checkpoint());
-      break;
-    case v1::TrainerUp::kFinished:
-      rank.evidence.finished = up.finished();
-      KillUnlessGone(rank);
-      break;
-    case v1::TrainerUp::kFailure:
-      rank.evidence.failure = up.failure();
-      KillUnlessGone(rank);
-      break;
-    case v1::TrainerUp::EVENT_NOT_SET:  // of a later version
-      break;
-  }
-}
-
-// Its last word was said; a process that then hangs in tearing down must not hold the job.
-void AttemptRun::KillUnlessGone(Rank& rank) {
-  machine_.loop.At(absl::Now() + kLastWordGrace, [weak = weak_from_this(), &rank, pid = rank.process->pid()] {
-    const std::shared_ptr<AttemptRun> self = weak.lock();
-    if (self == nullptr || rank.process == nullptr || rank.process->pid() != pid || rank.process->ended()) return;
-    spdlog::warn("process {} is still there {} after its last word", pid, absl::FormatDuration(kLastWordGrace));
-    rank.process->Kill(SIGKILL);
-  });
+  store_ = {};
 }
 
 void AttemptRun::Judge(Rank& rank, const ProcessEnd& end, const std::string& what) {
   rank.evidence.end = end;
-  rank.evidence.oom_kills_rose = CountOomKills(machine_.env) > oom_kills_before_;
+  const KillWatch::Signs signs = rank.kill_watch->Look(rank.process->pid());
+  rank.evidence.cgroup_kills_rose = signs.cgroup_kills_rose;
+  rank.evidence.kernel_kill = signs.kernel_kill;
+  rank.evidence.host_memory_bytes = machine_.inventory.host_memory_bytes();
   rank.evidence.last_words = rank.log->LastWords();
   const RankVerdict verdict = JudgeEnd(rank.evidence, what);
   if (verdict.reason == v1::REASON_UNSPECIFIED) {
@@ -306,13 +249,23 @@ void AttemptRun::Judge(Rank& rank, const ProcessEnd& end, const std::string& wha
     return;
   }
   spdlog::warn("job {} attempt {}: {}", key().job_id(), key().attempt(), verdict.message);
-  if (!failed_) failed_ = Failed{verdict.reason, verdict.message, rank.assignment.rank(), end};
+  // The first end is the cause, but for ranks that only lost another one and those that were killed for it.
+  if (!failed_ || (failed_->lost_peers && !verdict.lost_peers && !killed_)) {
+    failed_ = Failed{verdict.reason, verdict.message, rank.assignment.rank(), end, verdict.lost_peers};
+  }
 }
 
 void AttemptRun::OnRankEnd(Rank& rank, const ProcessEnd& end) {
   rank.ended = true;
   Judge(rank, end, absl::StrCat("rank ", rank.assignment.rank()));
-  if (failed_) KillAll();  // the others would wait for it in a collective
+  if (failed_ && !failed_->lost_peers) {
+    KillAll();  // the others would wait for it in a collective
+  } else if (failed_) {
+    machine_.loop.Cancel(cause_timer_);
+    cause_timer_ = machine_.loop.At(absl::Now() + kCauseGrace, [weak = weak_from_this()] {
+      if (const std::shared_ptr<AttemptRun> self = weak.lock(); self != nullptr && !self->over_) self->KillAll();
+    });
+  }
   machine_.loop.Post([self = shared_from_this()] { self->MaybeFinish(); });
 }
 
@@ -365,6 +318,7 @@ void AttemptRun::OnRecorded(int64_t step) {
 }
 
 void AttemptRun::KillAll() {
+  killed_ = true;
   for (const std::unique_ptr<Rank>& rank : ranks_) {
     if (rank->process != nullptr && !rank->process->ended()) rank->process->Kill(SIGKILL);
   }
@@ -407,6 +361,7 @@ void AttemptRun::Finish() {
   over_ = true;
   *cancelled_ = true;
   machine_.loop.Cancel(grace_timer_);
+  machine_.loop.Cancel(cause_timer_);
   if (!wordless_) {
     v1::AttemptEvent event = NewEvent();
     event.set_failed_rank(-1);

@@ -27,8 +27,10 @@
 #include "worker/agent/background.h"
 #include "worker/agent/end_reason.h"
 #include "worker/agent/event_loop.h"
+#include "worker/agent/kill_watch.h"
 #include "worker/agent/rank_log.h"
 #include "worker/agent/rank_process.h"
+#include "worker/agent/store_socket.h"
 
 namespace studio::worker {
 
@@ -47,6 +49,8 @@ struct Machine {
   std::string dataprep;
   // Every process inherits it.
   int ranks_lock_fd = -1;
+  // What jobs may find here.
+  v1::Inventory inventory;
 };
 
 class AttemptListener {
@@ -82,6 +86,8 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
     std::unique_ptr<RankLog> log;
     std::unique_ptr<RankProcess> process;
     v1::AttemptState state = v1::ATTEMPT_STARTING;
+    // From its process's launch on.
+    std::optional<KillWatch> kill_watch;
     RankEvidence evidence;
     bool ended = false;
   };
@@ -90,6 +96,7 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
     std::string message;
     int rank = -1;
     ProcessEnd end = {};
+    bool lost_peers = false;
   };
   struct Publication {
     int64_t step;  // of a checkpoint; -1: the result
@@ -105,9 +112,9 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
   void OnRankEnd(Rank& rank, const ProcessEnd& end);
   void OnPrepEnd(Rank& rank, const ProcessEnd& end);
   void OnOutput(Rank& rank, std::string_view bytes);
+  void SpeakForAll(const v1::TrainerUp& up);
   void Judge(Rank& rank, const ProcessEnd& end, const std::string& what);
 
-  void OnCheckpoint(const Rank& rank, const v1::CheckpointManifest& manifest);
   void PublishCheckpoint(v1::CheckpointManifest manifest);
   void PublishResult();
   void PumpPublications();
@@ -134,16 +141,20 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
   std::string resume_dir_;
   // One process of data preparation, then this worker's ranks.
   std::vector<std::unique_ptr<Rank>> ranks_;
-  int64_t oom_kills_before_ = 0;
+  // Where they meet; the socket is rank 0's once that has started.
+  v1::Rendezvous rendezvous_;
+  StoreSocket store_;
 
   std::optional<Failed> failed_;
+  // The ranks that are left were killed: their ends are no cause.
+  bool killed_ = false;
   std::optional<v1::Stop> stop_;
   std::string stop_note_;
   EventLoop::Timer grace_timer_ = {};
+  EventLoop::Timer cause_timer_ = {};
   bool wordless_ = false;
   bool over_ = false;
 
-  std::map<int64_t, std::pair<int, v1::CheckpointManifest>> checkpoint_parts_;  // by step: ranks that wrote theirs
   std::deque<Publication> publications_;
   bool publishing_ = false;
   bool result_wanted_ = false;

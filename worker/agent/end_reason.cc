@@ -1,25 +1,15 @@
 #include "worker/agent/end_reason.h"
 
-#include <signal.h>
 #include <string.h>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "common/memory/oom_reason.h"
+#include "common/memory/out_of_memory.h"
+#include "common/memory/process_end.h"
 
 namespace studio::worker {
 namespace {
-
-v1::Reason ReasonOfExitCode(int exit_code) {
-  switch (exit_code) {
-    case 65:
-      return v1::BAD_INPUT;
-    case 71:
-      return v1::DEVICE_OOM;
-    case 72:
-      return v1::HOST_OOM;
-    default:
-      return v1::CRASH;
-  }
-}
 
 std::string HowItEnded(const ProcessEnd& end) {
   if (end.signal != 0) return absl::StrCat("was killed by signal ", end.signal, " (", strsignal(end.signal), ")");
@@ -39,17 +29,23 @@ RankVerdict JudgeEnd(const RankEvidence& evidence, const std::string& what) {
   if (evidence.finished) return {v1::REASON_UNSPECIFIED, absl::StrCat(what, " finished, then ", HowItEnded(end))};
   if (evidence.failure) {
     const v1::Reason said = evidence.failure->reason();
-    return {said == v1::REASON_UNSPECIFIED ? v1::CRASH : said, evidence.failure->message()};
+    return {said == v1::REASON_UNSPECIFIED ? v1::CRASH : said, evidence.failure->message(),
+            evidence.failure->lost_peers()};
   }
   if (clean) return {v1::CRASH, absl::StrCat(what, " ended without saying that it had finished", printed)};
-  if (end.signal == SIGKILL && evidence.oom_kills_rose) {
-    return {v1::HOST_OOM, absl::StrCat(what,
-                                       " was killed because the machine's memory, or its cgroup's limit, was "
-                                       "used up: ask for less per device or give the worker more",
-                                       printed)};
+  const Oom oom = OomOfEnd({.exit_code = end.exit_code,
+                            .signal = end.signal,
+                            .cgroup_kills_rose = evidence.cgroup_kills_rose,
+                            .kernel_kill = evidence.kernel_kill,
+                            .host_memory_bytes = evidence.host_memory_bytes,
+                            .last_words = evidence.last_words});
+  if (oom != Oom::kNone) {
+    const std::string_view remedy = OomRemedy(oom);
+    return {ReasonOf(oom), absl::StrCat(what, " ", HowItEnded(end), " for want of memory: ",
+                                        absl::string_view(remedy.data(), remedy.size()), printed)};
   }
-  if (end.signal != 0) return {v1::CRASH, absl::StrCat(what, " ", HowItEnded(end), printed)};
-  return {ReasonOfExitCode(end.exit_code), absl::StrCat(what, " ", HowItEnded(end), printed)};
+  const bool bad_input = end.signal == 0 && end.exit_code == kExitBadInput;
+  return {bad_input ? v1::BAD_INPUT : v1::CRASH, absl::StrCat(what, " ", HowItEnded(end), printed)};
 }
 
 }  // namespace studio::worker

@@ -34,7 +34,16 @@ RankEvidence With(RankEvidence evidence, v1::Failure failure) {
   return evidence;
 }
 RankEvidence AfterOomKill(RankEvidence evidence) {
-  evidence.oom_kills_rose = true;
+  evidence.cgroup_kills_rose = true;
+  return evidence;
+}
+RankEvidence NamedByTheKernel(RankEvidence evidence, int64_t resident_bytes) {
+  evidence.kernel_kill = KernelKill{.whole_machine = true, .resident_bytes = resident_bytes};
+  evidence.host_memory_bytes = int64_t{16} << 30;
+  return evidence;
+}
+RankEvidence LastSaying(RankEvidence evidence, const std::string& words) {
+  evidence.last_words = words;
   return evidence;
 }
 RankEvidence AfterFinish(RankEvidence evidence) {
@@ -71,6 +80,13 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"Segfault", Ended(0, SIGSEGV), v1::CRASH, "signal 11 (Segmentation fault)"},
                     Case{"KilledWithoutShortage", Ended(0, SIGKILL), v1::CRASH, "signal 9"},
                     Case{"KilledByTheKernelForMemory", AfterOomKill(Ended(0, SIGKILL)), v1::HOST_OOM, "memory"},
+                    Case{"NamedInTheKernelsLog", NamedByTheKernel(Ended(0, SIGKILL), int64_t{12} << 30), v1::HOST_OOM,
+                         "training.batch_size"},
+                    Case{"KilledByTheKernelForOthers", NamedByTheKernel(Ended(0, SIGKILL), 1 << 20), v1::HOST_OOM,
+                         "other processes hold the memory of the machine"},
+                    Case{"AbortedByAnAllocator", LastSaying(Ended(0, SIGABRT), "what():  std::bad_alloc"), v1::HOST_OOM,
+                         "it printed last: what():  std::bad_alloc"},
+                    Case{"AbortedThoughMemoryWasShort", AfterOomKill(Ended(0, SIGABRT)), v1::CRASH, "signal 6"},
                     Case{"AnotherSignalThoughMemoryWasShort", AfterOomKill(Ended(0, SIGSEGV)), v1::CRASH, "signal 11"}),
     [](const auto& info) { return std::string(info.param.name); });
 

@@ -32,4 +32,22 @@ absl::StatusOr<ProbedTrainer> ProbeTrainer(Launcher& launcher, const std::vector
   return absl::FailedPreconditionError(absl::StrCat("no trainer works here (", wrong, "): name one with --trainer"));
 }
 
+absl::Status OfferCpuRanks(v1::Inventory& inventory, int ranks) {
+  if (ranks == 1) return absl::OkStatus();
+  if (ranks < 1 || inventory.backend() != v1::CPU || inventory.devices_size() != 1) {
+    return absl::InvalidArgumentError(absl::StrCat("--cpu-ranks ", ranks, ": this machine trains on ",
+                                                   v1::Backend_Name(inventory.backend()), " with ",
+                                                   inventory.devices_size(), " devices, one rank each; leave it out"));
+  }
+  v1::Device share = inventory.devices(0);
+  share.set_total_memory_bytes(share.total_memory_bytes() / ranks);
+  share.set_allocatable_memory_bytes(share.allocatable_memory_bytes() / ranks);
+  inventory.clear_devices();
+  for (int i = 0; i < ranks; ++i) {
+    share.set_id(absl::StrCat("cpu:", i));
+    *inventory.add_devices() = share;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace studio::worker

@@ -1,11 +1,14 @@
 // studio-worker: dials a controller and runs on this machine what it assigns.
+#include <poll.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <filesystem>
+#include <iostream>
 #include <random>
 #include <thread>
 
@@ -13,6 +16,7 @@
 #include "common/env/file_lock.h"
 #include "common/env/posix_env.h"
 #include "common/env/posix_launcher.h"
+#include "common/platform/describe.h"
 #include "common/status/macros.h"
 #include "common/version/version.h"
 #include "worker/agent/agent.h"
@@ -31,6 +35,10 @@ struct Flags {
   std::string dataprep;
   std::vector<std::string> shared_roots;
   double drain_seconds = 60;
+  int cpu_ranks = 1;
+  bool probe = false;
+  bool verify = false;
+  std::string probe_format = "text";
 };
 
 std::string DefaultStateDir() {
@@ -72,6 +80,29 @@ std::string Hostname() {
   return name;
 }
 
+// For people and scripts: what this machine is and has. Touches no state, dials nobody.
+absl::Status Probe(const Flags& flags) {
+  PosixLauncher launcher;
+  ASSIGN_OR_RETURN(const ProbedTrainer trainer, ProbeTrainer(launcher, TrainerCandidates(flags)));
+  std::cout << (flags.probe_format == "json" ? InventoryAsJson(trainer.inventory)
+                                             : DescribeInventory(trainer.inventory))
+            << std::flush;
+  return absl::OkStatus();
+}
+
+// The trainer's report of its numerics and speed, after what the machine is: one text that a person can send.
+absl::StatusOr<ProcessEnd> Verify(const Flags& flags) {
+  RETURN_IF_ERROR(Probe(flags));
+  PosixLauncher launcher;
+  ASSIGN_OR_RETURN(const ProbedTrainer trainer, ProbeTrainer(launcher, TrainerCandidates(flags)));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Process> process,
+                   launcher.Launch({.argv = {trainer.path, "--verify"}, .environment = EnvironmentWith({})}));
+  pollfd ended = {process->ended(), POLLIN, 0};
+  while (poll(&ended, 1, -1) < 0 && errno == EINTR) {
+  }
+  return process->Reap().value_or(ProcessEnd{.exit_code = 1});
+}
+
 absl::Status Run(Flags flags) {
   PosixEnv env;
   PosixLauncher launcher;
@@ -88,7 +119,8 @@ absl::Status Run(Flags flags) {
   RETURN_IF_ERROR(agent_lock.status());
   ASSIGN_OR_RETURN(const FileLock ranks_lock, AwaitEarlierRanks(absl::StrCat(flags.state_dir, "/ranks.lock")));
 
-  ASSIGN_OR_RETURN(const ProbedTrainer trainer, ProbeTrainer(launcher, TrainerCandidates(flags)));
+  ASSIGN_OR_RETURN(ProbedTrainer trainer, ProbeTrainer(launcher, TrainerCandidates(flags)));
+  RETURN_IF_ERROR(OfferCpuRanks(trainer.inventory, flags.cpu_ranks));
   std::random_device random;
   ASSIGN_OR_RETURN(const Identity identity, StartIdentity(env, flags.state_dir, Hostname(), random()));
   ASSIGN_OR_RETURN(const std::unique_ptr<Journal> journal,
@@ -131,7 +163,7 @@ absl::Status Run(Flags flags) {
   Background background(loop);
   Agent agent(options,
               Machine{loop, background, env, launcher, *artifacts, identity.worker_id, flags.state_dir,
-                      flags.shared_roots, trainer.path, dataprep, ranks_lock.fd()},
+                      flags.shared_roots, trainer.path, dataprep, ranks_lock.fd(), trainer.inventory},
               *artifacts, *journal);
   // Signals arrive on a thread of their own: a handler could not touch the loop.
   std::thread signals([&loop, &agent] {
@@ -166,6 +198,16 @@ int main(int argc, char** argv) {
   app.add_option("--drain-seconds", flags.drain_seconds, "how long ranks may take to checkpoint on SIGTERM")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  app.add_option("--cpu-ranks", flags.cpu_ranks,
+                 "ranks that this machine's CPU serves at once, each a device that jobs can ask for")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  app.add_flag("--probe", flags.probe, "print what this machine is and has, and end");
+  app.add_option("--probe-format", flags.probe_format, "how --probe prints")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->capture_default_str();
+  app.add_flag("--verify", flags.verify,
+               "check that this machine trains rightly, measure its speed, print a report, and end: 0 where it passes");
   app.set_version_flag("--version", std::string(studio::kVersion));
   try {
     app.parse(argc, argv);
@@ -179,7 +221,13 @@ int main(int argc, char** argv) {
   for (const int signal : {SIGTERM, SIGINT, SIGUSR2}) sigaddset(&blocked, signal);
   pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   signal(SIGPIPE, SIG_IGN);
-  const absl::Status status = studio::worker::Run(flags);
+  if (flags.verify) {
+    const absl::StatusOr<studio::ProcessEnd> end = studio::worker::Verify(flags);
+    if (end.ok()) return end->signal == 0 ? end->exit_code : 1;
+    spdlog::error("{}", end.status().ToString());
+    return 1;
+  }
+  const absl::Status status = flags.probe ? studio::worker::Probe(flags) : studio::worker::Run(flags);
   if (status.ok()) return 0;
   spdlog::error("{}", status.ToString());
   return 1;

@@ -6,10 +6,13 @@
 
 #include <CLI/CLI.hpp>
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +21,7 @@
 #include "common/env/posix_env.h"
 #include "common/job/job_rules.h"
 #include "common/job/job_text.h"
+#include "common/memory/process_end.h"
 #include "common/status/macros.h"
 #include "common/version/version.h"
 #include "worker/trainer/agent_link/agent_link.h"
@@ -27,8 +31,11 @@
 #include "worker/trainer/local_paths.h"
 #include "worker/trainer/loop/run_task.h"
 #include "worker/trainer/model/torch_status.h"
+#include "worker/trainer/parallel/peer_loss.h"
+#include "worker/trainer/probe/device.h"
 #include "worker/trainer/probe/inventory.h"
 #include "worker/trainer/status/failure.h"
+#include "worker/trainer/verify/verify.h"
 
 namespace studio {
 namespace {
@@ -45,13 +52,38 @@ void RequestStop(int) {
 }
 
 struct Flags {
-  std::string job, task, out, resume, data_dir, dump_batches;
+  std::string job, task, out, resume, data_dir, dump_batches, profile;
   std::vector<std::string> set;
+  StepKind step = StepKind::kAuto;
   bool probe = false;
+  bool verify = false;
   bool version = false;
 };
 
-// A job's file as a task of one rank, on this machine.
+std::optional<int> NumberInEnvironment(const char* name) {
+  const char* text = std::getenv(name);
+  int value = 0;
+  if (text == nullptr || !absl::SimpleAtoi(text, &value)) return std::nullopt;
+  return value;
+}
+
+// Ranks that share this machine, as torchrun and the agent say it, and the socket that rank 0's store listens on.
+RankPlace PlaceInEnvironment() {
+  return {NumberInEnvironment("LOCAL_WORLD_SIZE").value_or(1), NumberInEnvironment("STUDIO_STORE_FD")};
+}
+
+// Without an agent: one of several ranks where RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT say so.
+void TakePlaceInEnvironment(v1::TrainerTask& task) {
+  task.set_world_size(NumberInEnvironment("WORLD_SIZE").value_or(1));
+  if (task.world_size() == 1) return;
+  task.mutable_rank()->set_rank(NumberInEnvironment("RANK").value_or(0));
+  task.mutable_rank()->set_local_rank(NumberInEnvironment("LOCAL_RANK").value_or(task.rank().rank()));
+  const char* const address = std::getenv("MASTER_ADDR");
+  task.mutable_rendezvous()->set_address(address == nullptr ? "127.0.0.1" : address);
+  task.mutable_rendezvous()->set_port(NumberInEnvironment("MASTER_PORT").value_or(0));
+}
+
+// A job's file as a task on this machine.
 absl::StatusOr<v1::TrainerTask> TaskOfJob(const Flags& flags, Env& env) {
   ASSIGN_OR_RETURN(const std::string text, env.ReadFile(flags.job));
   ASSIGN_OR_RETURN(v1::Job job, ParseJobText(text, flags.job));
@@ -63,7 +95,7 @@ absl::StatusOr<v1::TrainerTask> TaskOfJob(const Flags& flags, Env& env) {
   v1::TrainerTask task;
   task.set_job_id(job.name());
   task.set_attempt(1);
-  task.set_world_size(1);
+  TakePlaceInEnvironment(task);
   *task.mutable_job() = std::move(job);
   task.set_out_dir(std::filesystem::absolute(flags.out).lexically_normal().string());
   task.set_data_dir(flags.data_dir.empty() ? absl::StrCat(task.out_dir(), "/data") : flags.data_dir);
@@ -90,7 +122,7 @@ absl::StatusOr<v1::TrainerTask> ReadTask(const std::string& path, Env& env) {
 }
 
 int Fail(const absl::Status& status) {
-  std::cerr << "studio-trainer: " << v1::Reason_Name(ReasonOf(status)) << ": " << status.message() << std::endl;
+  std::cerr << "studio-trainer: " << v1::Reason_Name(ReasonOf(status)) << ": " << Explained(status) << std::endl;
   return ExitCode(ReasonOf(status));
 }
 
@@ -101,7 +133,8 @@ int RunAlone(const Flags& flags) {
   std::signal(SIGINT, RequestStop);
   std::signal(SIGTERM, RequestStop);
   ConsoleLink link(std::cout, stop_requested);
-  const absl::StatusOr<RunSummary> summary = RunTask(*task, link, env, {flags.dump_batches});
+  const absl::StatusOr<RunSummary> summary =
+      RunTask(*task, link, env, {flags.dump_batches, flags.step, flags.profile, PlaceInEnvironment()});
   if (!summary.ok()) return Fail(summary.status());
   std::cout << (summary->stopped ? "go on with --resume " : "result in ")
             << (summary->stopped ? task->out_dir() : task->out_dir() + "/result") << std::endl;
@@ -116,11 +149,15 @@ int RunForAgent(const Flags& flags, int fd) {
   LoggedLink link(agent, std::cerr);
   const absl::StatusOr<v1::TrainerTask> task = ReadTask(flags.task, env);
   absl::Status status = task.status();
-  if (status.ok()) status = RunTask(*task, link, env, {flags.dump_batches}).status();
+  if (status.ok()) {
+    const RunOptions options = {flags.dump_batches, flags.step, flags.profile, PlaceInEnvironment()};
+    status = RunTask(*task, link, env, options).status();
+  }
   if (status.ok()) return 0;
   v1::TrainerUp event;
   event.mutable_failure()->set_reason(ReasonOf(status));
-  event.mutable_failure()->set_message(std::string(status.message()));
+  event.mutable_failure()->set_message(Explained(status));
+  event.mutable_failure()->set_lost_peers(IsPeerLoss(status));
   link.Send(std::move(event));
   return Fail(status);
 }
@@ -135,6 +172,19 @@ int Probe() {
   return 0;
 }
 
+// In a folder of its own, which is gone afterwards.
+int VerifyMachine() {
+  std::string folder = (std::filesystem::temp_directory_path() / "studio-verify-XXXXXX").string();
+  if (mkdtemp(folder.data()) == nullptr) return Fail(absl::ErrnoToStatus(errno, folder));
+  const absl::StatusOr<at::Device> device = ChooseDevice(v1::BACKEND_AUTO, 0);
+  if (!device.ok()) return Fail(device.status());
+  const VerifyReport report = Verify(*device, folder);
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+  std::cout << report.Text() << std::flush;
+  return report.passed() ? 0 : kExitCrash;
+}
+
 int Main(int argc, char** argv) {
   spdlog::set_default_logger(spdlog::stderr_color_mt("studio-trainer"));
   Flags flags;
@@ -147,8 +197,13 @@ int Main(int argc, char** argv) {
   app.add_option("--resume", flags.resume, "a checkpoint, or a folder whose newest one is taken");
   app.add_option("--data-dir", flags.data_dir, "folder for prepared data, shared by runs (default: OUT/data)");
   app.add_option("--dump-batches", flags.dump_batches, "write every batch that is trained to this file");
+  app.add_option("--step", flags.step, "what makes the gradients: auto, planned or autograd (see docs/performance.md)")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, StepKind>{
+          {"auto", StepKind::kAuto}, {"planned", StepKind::kPlanned}, {"autograd", StepKind::kAutograd}}));
+  app.add_option("--profile", flags.profile, "write the timeline of the eleventh step to this file, as a Chrome trace");
   app.add_option("--task", flags.task, "the task, in text form, from an agent whose socket is STUDIO_AGENT_FD");
   app.add_flag("--probe", flags.probe, "print what this machine has, in text form");
+  app.add_flag("--verify", flags.verify, "check this machine's numerics, measure its speed, and print a report");
   app.add_flag("--version", flags.version, "print the version");
   try {
     app.parse(argc, argv);
@@ -161,6 +216,7 @@ int Main(int argc, char** argv) {
     return 0;
   }
   if (flags.probe) return Probe();
+  if (flags.verify) return VerifyMachine();
   if (!flags.task.empty()) {
     const char* text = std::getenv("STUDIO_AGENT_FD");
     int fd = -1;
@@ -171,7 +227,8 @@ int Main(int argc, char** argv) {
     return RunForAgent(flags, fd);
   }
   if (flags.job.empty() || flags.out.empty()) {
-    std::cerr << "studio-trainer --job FILE --out DIR, --task FILE, --probe or --version; see --help" << std::endl;
+    std::cerr << "studio-trainer --job FILE --out DIR, --task FILE, --probe, --verify or --version; see --help"
+              << std::endl;
     return kUsage;
   }
   return RunAlone(flags);

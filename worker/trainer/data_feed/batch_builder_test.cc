@@ -47,6 +47,7 @@ TEST(BatchBuilder, LaysRowsOfSeveralShardsInOneLine) {
   EXPECT_THAT(Numbers(batch.tokens), ElementsAre(21, 22, 23, 5, 6, 7, 8, 9, 2, 3));
   EXPECT_THAT(Numbers(batch.positions), ElementsAre(0, 1, 2, 0, 1, 2, 3, 0, 1, 2));
   EXPECT_THAT(Numbers(batch.labels), ElementsAre(-100, 23, -100, -100, 7, 8, -100, 2, -100, -100));
+  EXPECT_THAT(Numbers(batch.labelled_rows), ElementsAre(1, 4, 5, 7));
   EXPECT_THAT(batch.cu_seqlens, ElementsAre(0, 3, 7, 10));
   EXPECT_EQ(batch.step, 3);
   EXPECT_EQ(Numbers(batch.mask_ids)[0], int64_t{4} << 32);
@@ -58,6 +59,9 @@ TEST(RowStore, CountsTokensAcrossShards) {
   EXPECT_EQ(rows.size(), 3);
   const std::vector<uint32_t> all = {0, 1, 2};
   EXPECT_EQ(rows.Tokens(all), 12);
+  EXPECT_EQ(rows.MostTokens(1), 7);
+  EXPECT_EQ(rows.MostTokens(2), 10);
+  EXPECT_EQ(rows.MostTokens(9), 12);
   EXPECT_EQ(rows.ValidTokens(all), 5);
 }
 

@@ -1,6 +1,7 @@
 #include "worker/trainer/data_feed/row_store.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
 #include <utility>
 
@@ -33,6 +34,14 @@ int64_t RowStore::ValidTokens(std::span<const uint32_t> rows) const {
     valid += std::accumulate(learn.begin(), learn.end(), int64_t{0});
   }
   return valid;
+}
+
+int64_t RowStore::MostTokens(int64_t rows) const {
+  std::vector<int64_t> lengths;
+  for (int64_t i = 0; i < size(); ++i) lengths.push_back(static_cast<int64_t>(row(i).tokens.size()));
+  const auto end = lengths.begin() + std::min(rows, size());
+  std::partial_sort(lengths.begin(), end, lengths.end(), std::greater<>());
+  return std::accumulate(lengths.begin(), end, int64_t{0});
 }
 
 absl::Status RowStore::CheckVocabulary(int64_t vocab_size) const {

@@ -26,6 +26,8 @@ class RowStore {
   // Tokens of these rows, and those of them that are learnt.
   int64_t Tokens(std::span<const uint32_t> rows) const;
   int64_t ValidTokens(std::span<const uint32_t> rows) const;
+  // Of the largest batch that so many rows can be.
+  int64_t MostTokens(int64_t rows) const;
   // InvalidArgument where a token has no row in an embedding of this many. Tokenizers may have more tokens than the
   // model as long as none of them is in the data.
   absl::Status CheckVocabulary(int64_t vocab_size) const;

@@ -1,4 +1,5 @@
-// One rank's whole life: prepare data, load, train, evaluate, export.
+// One rank's whole life: prepare data, load, train, evaluate, export. Of several ranks, rank 0 alone answers sample
+// prompts and writes files.
 //
 //   ASSIGN_OR_RETURN(RunSummary summary, RunTask(task, link, env, {}));
 //
@@ -12,6 +13,8 @@
 #include "common/env/env.h"
 #include "proto/studio/v1/trainer.pb.h"
 #include "worker/trainer/agent_link/rank_link.h"
+#include "worker/trainer/loop/gradients.h"
+#include "worker/trainer/loop/setup.h"
 #include "worker/trainer/loop/summary.h"
 
 namespace studio {
@@ -19,6 +22,10 @@ namespace studio {
 struct RunOptions {
   // Write every batch that is trained to this file. Empty: no.
   std::string dump_batches;
+  StepKind step = StepKind::kAuto;
+  // Write the timeline of the run's eleventh step (of its last, where there are fewer) to this file. Empty: no.
+  std::string profile;
+  RankPlace place = {};
 };
 
 absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, Env& env, const RunOptions& options);

@@ -3,9 +3,12 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <string>
 
 #include "absl/status/status.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "common/status/macros.h"
 #include "worker/trainer/model/torch_status.h"
 #include "worker/trainer/probe/device.h"
@@ -27,13 +30,43 @@ Attention AttentionOf(v1::Training::Attention asked) {
   }
 }
 
-absl::StatusOr<ModelOptions> OptionsOf(const v1::Job& job, const v1::BatchPlan& plan, int local_rank) {
+// The scheduler chose the device; a rank's number among its neighbours says nothing where other jobs hold some.
+int DeviceIndex(const v1::RankAssignment& rank) {
+  int index = 0;
+  for (const std::string& id : rank.device_ids()) {
+    absl::string_view number = id;
+    if (absl::ConsumePrefix(&number, "cuda:") && absl::SimpleAtoi(number, &index)) return index;
+  }
+  return rank.local_rank();
+}
+
+absl::StatusOr<std::unique_ptr<Ranks>> Meet(const v1::TrainerTask& task, const RankPlace& place, at::Device device) {
+  Meeting meeting;
+  meeting.rank = task.rank().rank();
+  meeting.size = std::max(1, task.world_size());
+  meeting.address = task.rendezvous().address();
+  meeting.port = task.rendezvous().port();
+  meeting.listen_fd = place.store_fd;
+  return Ranks::Join(meeting, device);
+}
+
+// Ranks that begin apart would train apart, whatever they exchange.
+absl::Status TakeWeightsOfRankZero(const AdamW& optimizer, Ranks& ranks) {
+  for (const at::Tensor& weight : optimizer.weights()) {
+    RETURN_IF_ERROR(ranks.Broadcast(weight, "the weights that training starts from"));
+    // Backends write past the count of versions, by which copies in other types are refreshed.
+    weight.unsafeGetTensorImpl()->bump_version();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ModelOptions> OptionsOf(const v1::Job& job, const v1::BatchPlan& plan, int device_index) {
   const v1::Training& training = job.training();
   if (training.optimizer() != v1::Training::ADAMW) {
     return absl::UnimplementedError("training.optimizer: ADAMW8BIT is not there yet; use ADAMW");
   }
   ModelOptions options;
-  ASSIGN_OR_RETURN(options.device, ChooseDevice(job.resources().backend(), local_rank));
+  ASSIGN_OR_RETURN(options.device, ChooseDevice(job.resources().backend(), device_index));
   ASSIGN_OR_RETURN(options.compute_dtype, ComputeType(job.environment().mixed_precision_dtype(), options.device));
   options.base_dtype = options.compute_dtype;
   if (job.architecture().backbone_dtype() != v1::Architecture::DTYPE_AUTO) {
@@ -78,11 +111,9 @@ v1::BatchPlan PlanOf(const v1::TrainerTask& task) {
   return plan;
 }
 
-absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data) {
+absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepKind step,
+                               const RankPlace& place) {
   const v1::Job& job = task.job();
-  if (task.world_size() > 1) {
-    return absl::UnimplementedError(absl::StrCat("world_size ", task.world_size(), ": this trainer runs one rank"));
-  }
   RunSetup setup;
   setup.plan = PlanOf(task);
   ASSIGN_OR_RETURN(setup.feed,
@@ -90,10 +121,15 @@ absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport
                                 setup.plan.accumulation(), task.rank().rank(), std::max(1, task.world_size())));
   setup.schedule = MakeSchedule(job.training(), setup.feed.total_steps);
 
-  setup.threads = job.environment().number_of_workers() > 0 ? job.environment().number_of_workers() : HostCores();
+  setup.threads = job.environment().number_of_workers() > 0
+                      ? job.environment().number_of_workers()
+                      : std::max(1, HostCores() / std::max(1, place.local_world_size));
   at::set_num_threads(setup.threads);
 
-  ASSIGN_OR_RETURN(const ModelOptions options, OptionsOf(job, setup.plan, task.rank().local_rank()));
+  ASSIGN_OR_RETURN(ModelOptions options, OptionsOf(job, setup.plan, DeviceIndex(task.rank())));
+  ASSIGN_OR_RETURN(setup.ranks, Meet(task, place, options.device));
+  ASSIGN_OR_RETURN(setup.step, ChooseStep(step, options));
+  options.bordered = setup.step.planned;
   ASSIGN_OR_RETURN(setup.model, CausalLm::Load(job.architecture().llm_backbone(), options));
   if (data.max_length() > setup.model->architecture().max_positions) {
     return absl::InvalidArgumentError(absl::StrCat("tokenizer.max_length: ", data.max_length(),
@@ -101,6 +137,7 @@ absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport
                                                    setup.model->architecture().max_positions, " tokens"));
   }
   ASSIGN_OR_RETURN(setup.optimizer, CatchTorch([&] { return MakeOptimizer(*setup.model, job.training()); }));
+  RETURN_IF_ERROR(TakeWeightsOfRankZero(*setup.optimizer, *setup.ranks));
   return setup;
 }
 

@@ -16,6 +16,7 @@ std::string SummaryJson(const RunSummary& summary) {
   json["tokens_seen"] = summary.tokens_seen;
   json["seconds"] = summary.seconds;
   json["device"] = summary.device;
+  json["step"] = summary.step;
   json["samples"] = nlohmann::json::array();
   for (const v1::Sample& sample : summary.samples) {
     json["samples"].push_back({{"step", sample.step()}, {"prompt", sample.prompt()}, {"answer", sample.answer()}});
@@ -26,6 +27,8 @@ std::string SummaryJson(const RunSummary& summary) {
   }
   json["first_step"] = summary.first_step;
   json["losses"] = summary.losses;
+  json["step_seconds"] = summary.step_seconds;
+  json["step_tokens"] = summary.step_tokens;
   // A generated answer may end inside a character.
   return json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }

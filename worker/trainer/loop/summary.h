@@ -18,6 +18,9 @@ struct RunSummary {
   // losses[i]: of optimizer step first_step + i (0-based). A resumed run has only its own.
   int64_t first_step = 0;
   std::vector<double> losses;
+  // Of the same steps: from choosing the rows to the loss that was read, and the tokens of all ranks.
+  std::vector<double> step_seconds;
+  std::vector<int64_t> step_tokens;
   std::optional<v1::Evaluation> before, after;
   std::vector<v1::Evaluation> evaluations;
   std::vector<v1::Sample> samples;
@@ -26,6 +29,8 @@ struct RunSummary {
   int64_t peak_memory_bytes = 0;
   double seconds = 0;
   std::string device;
+  // Which schedule made the gradients, and why.
+  std::string step;
   // Files under out_dir/result; empty where it stopped.
   v1::Artifact result;
 };

@@ -22,6 +22,7 @@
 #include "worker/trainer/data_feed/row_store.h"
 #include "worker/trainer/loop/progress_meter.h"
 #include "worker/trainer/loop/setup.h"
+#include "worker/trainer/loop/step_profile.h"
 #include "worker/trainer/loop/summary.h"
 
 namespace studio {
@@ -38,6 +39,7 @@ class TrainLoop {
     // Names what checkpoints belong to; see checkpoint/identity.h.
     v1::TrainingState identity;
     BatchDump* dump = nullptr;
+    const StepProfile* profile = nullptr;
   };
 
   TrainLoop(Parts parts, RunSummary& summary);
@@ -54,11 +56,15 @@ class TrainLoop {
   // Trains to the end. False where it was told to stop: the checkpoint, if it was wanted, is durable then.
   absl::StatusOr<bool> Run();
 
-  // Reads orders; true once one says to stop. Deletes checkpoints that recorded ones replace.
-  bool StopAsked();
+  // Reads orders; true once this rank was told to stop. Deletes checkpoints that recorded ones replace.
+  bool StopAskedHere();
+  // The same of all ranks, and every rank's answer is the same: all of them call it at the same places.
+  absl::StatusOr<bool> StopAsked();
+  // What StopAsked came to last, without asking.
+  bool stopping() const { return stop_; }
   // With a stop: no checkpoint is wanted.
   bool discard() const { return discard_; }
-  // Starts writing a checkpoint of the steps done.
+  // Starts writing a checkpoint of the steps done: rank 0 does, since all have the same weights and states.
   absl::Status SaveCheckpoint();
   // The last checkpoint is durable, and older ones are gone where it is recorded already.
   absl::Status FinishCheckpoints();
@@ -73,8 +79,9 @@ class TrainLoop {
 
   absl::StatusOr<StepResult> Step(int64_t step);
   absl::StatusOr<StepResult> ComputeStep(int64_t step);
-  void Report(const StepResult& result);
+  absl::Status Report(const StepResult& result);
   bool EvaluationDue() const;
+  Ranks& ranks() { return *parts_.setup.ranks; }
   std::span<const uint32_t> OrderOf(int64_t step);
 
   Parts parts_;
@@ -87,8 +94,9 @@ class TrainLoop {
   // The rows' order of one epoch.
   int64_t ordered_epoch_ = -1;
   std::vector<uint32_t> order_;
-  bool stop_ = false;
-  bool discard_ = false;
+  // As this rank was told, and as all ranks agreed.
+  bool stop_here_ = false, discard_here_ = false;
+  bool stop_ = false, discard_ = false;
   bool checkpoint_asked_ = false;
 };
 

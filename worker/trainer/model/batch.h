@@ -16,7 +16,11 @@ namespace studio {
 struct Batch {
   at::Tensor tokens;     // [T] int64
   at::Tensor positions;  // [T] int64; of a token within its segment
-  at::Tensor labels;     // [T] int64; -100 where nothing is learnt. May be undefined where no loss is asked for.
+  // Of each segment's first token: above 0 where what comes before it is cached (decode.cc).
+  int64_t first_position = 0;
+  at::Tensor labels;  // [T] int64; -100 where nothing is learnt. May be undefined where no loss is asked for.
+  // [learnt] int64: where labels are, ascending. Undefined: found from the labels, for which the device is waited for.
+  at::Tensor labelled_rows;
   // [segments + 1] from 0 to T: a token attends to those before it in its own segment alone.
   std::vector<int32_t> cu_seqlens;
 

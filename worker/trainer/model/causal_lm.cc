@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "worker/trainer/model/causal_lm_impl.h"
+#include "worker/trainer/model/decoder_parts.h"
 #include "worker/trainer/model/lora.h"
 
 namespace studio {
@@ -23,6 +24,12 @@ std::vector<NamedParameter>& CausalLm::TrainableParameters() { return impl_->par
 void CausalLm::set_seed(uint64_t seed) { impl_->options.seed = seed; }
 void CausalLm::set_gradient_checkpointing(bool on) { impl_->options.gradient_checkpointing = on; }
 void CausalLm::set_loss_chunk_rows(int64_t rows) { impl_->options.loss_chunk_rows = rows; }
+
+DecoderParts CausalLm::Parts() {
+  return {impl_->arch, impl_->embedding, impl_->final_norm, impl_->head, impl_->layers};
+}
+
+PassPtr CausalLm::TrainingPass(const Batch& batch) { return impl_->MakePass(batch, /*training=*/true); }
 
 at::Tensor CausalLm::Hidden(const Batch& batch) {
   return impl_->Run(batch, impl_->MakePass(batch, /*training=*/false), at::Tensor());

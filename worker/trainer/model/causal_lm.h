@@ -61,6 +61,9 @@ struct KvCache {
   int64_t length = 0;
 };
 
+struct DecoderParts;
+struct Pass;
+
 class CausalLm {
  public:
   // Reads config.json and the weights of `dir`. InvalidArgument names the file and what is wrong with it.
@@ -82,6 +85,10 @@ class CausalLm {
   LossValue Evaluate(const Batch& batch);
   // LossSum, and its gradient times `scale` added to every parameter's grad().
   LossValue AccumulateGradients(const Batch& batch, double scale);
+
+  // For the planned step, which computes the same with a schedule of its own: see decoder_parts.h and pass.h.
+  DecoderParts Parts();
+  std::shared_ptr<const Pass> TrainingPass(const Batch& batch);
 
   // In the order of the layers: the same list, in the same order, for the model's lifetime.
   std::vector<NamedParameter>& TrainableParameters();

@@ -53,6 +53,7 @@ at::Tensor CausalLm::Extend(const at::Tensor& tokens, KvCache& cache) {
   STUDIO_CHECK(n > 0 && cache.length + n <= cache.layers[0].keys.size(0)) << "the cache is full";
   Batch batch;
   batch.tokens = tokens;
+  batch.first_position = cache.length;
   batch.positions = at::arange(cache.length, cache.length + n, at::kLong);
   batch.cu_seqlens = {0, static_cast<int32_t>(n)};
   const PassPtr pass = impl_->MakePass(batch, /*training=*/false);

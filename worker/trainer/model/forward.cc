@@ -52,14 +52,16 @@ PassPtr CausalLm::Impl::MakePass(const Batch& batch, bool training) {
   for (size_t i = 0; i + 1 < batch.cu_seqlens.size(); ++i) {
     pass->longest = std::max<int64_t>(pass->longest, batch.cu_seqlens[i + 1] - batch.cu_seqlens[i]);
   }
-  const int64_t positions = batch.positions.numel() == 0 ? 1 : batch.positions.max().item<int64_t>() + 1;
-  GrowTables(positions);
+  GrowTables(std::max<int64_t>(1, batch.first_position + pass->longest));
   const at::Tensor where = batch.positions.to(options.device);
   pass->cosine = at::index_select(cosine_table, 0, where);
   pass->sine = at::index_select(sine_table, 0, where);
   pass->attention = attention;
   if (attention == Attention::kFlash) {
-    pass->cu_seqlens_device = at::tensor(batch.cu_seqlens, at::TensorOptions(at::kInt)).to(options.device);
+    // Pinned, so that it need not wait for what is queued there.
+    pass->cu_seqlens_device = at::tensor(batch.cu_seqlens, at::TensorOptions(at::kInt))
+                                  .pin_memory()
+                                  .to(options.device, /*non_blocking=*/true);
   }
   pass->heads = arch.num_heads;
   pass->kv_heads = arch.num_kv_heads;
@@ -110,7 +112,9 @@ at::Tensor CausalLm::Impl::Run(const Batch& batch, const PassPtr& pass, const at
 
 LossTensor CausalLm::Impl::Loss(const Batch& batch, bool training) {
   STUDIO_CHECK(batch.labels.defined()) << "a loss needs labels";
-  const at::Tensor rows = at::nonzero(batch.labels.ge(0)).squeeze(1).to(options.device);
+  const at::Tensor rows =
+      (batch.labelled_rows.defined() ? batch.labelled_rows : at::nonzero(batch.labels.ge(0)).squeeze(1))
+          .to(options.device);
   LossTensor loss;
   loss.valid_tokens = rows.size(0);
   const at::Tensor hidden = Run(batch, MakePass(batch, training), rows);

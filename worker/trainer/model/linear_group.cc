@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
-#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
@@ -106,10 +105,14 @@ LinearGroup::LinearGroup(std::vector<LinearMember> members, int64_t in, bool has
   }
 }
 
-void LinearGroup::Allocate(const ModelOptions& options, bool trained) {
+void LinearGroup::Allocate(const ModelOptions& options, bool trained, int64_t border) {
+  STUDIO_CHECK(border == 0 || !trained) << "a matrix that is trained has no border";
   trained_ = trained;
+  border_ = border;
   const auto type = at::TensorOptions(options.device).dtype(trained ? at::kFloat : options.base_dtype);
-  weight_ = at::empty({out_, in_}, type);
+  // What no adapter fills stays zero and adds nothing.
+  bordered_ = border > 0 ? at::zeros({out_ + border, in_ + border}, type) : at::empty({out_, in_}, type);
+  weight_ = bordered_.narrow(0, 0, out_).narrow(1, 0, in_);
   if (has_bias_) bias_ = at::empty({out_}, type);
   for (LinearMember& member : members_) {
     member.weight = weight_.narrow(0, member.begin, member.out).detach().requires_grad_(trained);
@@ -122,13 +125,15 @@ void LinearGroup::AddAdapter(LinearMember& member, const LoraConfig& config, at:
   member.lora_a = at::zeros({config.r, in_}, type).requires_grad_(true);
   member.lora_b = at::zeros({member.out, config.r}, type).requires_grad_(true);
   rank_ += config.r;
+  STUDIO_CHECK(border_ == 0 || rank_ <= border_) << member.name << ": no room for its adapter";
   scale_ = config.Scale();
   dropout_ = config.dropout;
 }
 
 void LinearGroup::MoveTo(at::Device device) {
   at::NoGradGuard no_grad;
-  weight_ = weight_.to(device);
+  bordered_ = bordered_.to(device);
+  weight_ = bordered_.narrow(0, 0, out_).narrow(1, 0, in_);
   if (bias_.defined()) bias_ = bias_.to(device);
   for (LinearMember& member : members_) {
     member.weight.set_data(weight_.narrow(0, member.begin, member.out));
@@ -172,23 +177,49 @@ const LinearGroup::Compute& LinearGroup::Prepare(at::ScalarType dtype) {
     compute_.weight = weight_.detach().to(dtype);
     if (bias_.defined()) compute_.bias = bias_.detach().to(dtype);
   }
-  if (rank_ > 0 && (stale || compute_.lora_a.scalar_type() != dtype)) {
-    std::vector<at::Tensor> a;
-    at::Tensor bt = at::zeros({rank_, out_}, weight_.options().dtype(dtype));
-    int64_t row = 0;
-    for (const LinearMember& member : members_) {
-      if (!member.lora_a.defined()) continue;
-      const int64_t r = member.lora_a.size(0);
-      a.push_back(member.lora_a.detach());
-      bt.narrow(0, row, r).narrow(1, member.begin, member.out).copy_((member.lora_b.detach() * scale_).t());
-      row += r;
-    }
-    compute_.lora_a = at::cat(a, 0).to(dtype);
-    compute_.lora_bt = bt;
+  if (rank_ > 0 && AdaptersStale(dtype)) {
+    for (const auto& [from, to, scale] : AdapterCopies(dtype)) to.copy_(scale == 1 ? from : from * scale);
   }
   compute_ready_ = true;
   compute_version_ = version;
   return compute_;
+}
+
+bool LinearGroup::AdaptersStale(at::ScalarType dtype) const {
+  return !compute_ready_ || Version() != compute_version_ || compute_.lora_a.scalar_type() != dtype;
+}
+
+bool LinearGroup::TakeStaleAdapters(at::ScalarType dtype) {
+  STUDIO_CHECK(border_ > 0 || rank_ == 0) << "adapters outside of a border are copied by Prepare";
+  if (rank_ == 0 || !AdaptersStale(dtype)) return false;
+  compute_.weight = weight_.detach();
+  if (bias_.defined()) compute_.bias = bias_.detach();
+  compute_ready_ = true;
+  compute_version_ = Version();
+  return true;
+}
+
+// The compute copies are made anew where they are no views of the border.
+std::vector<LinearGroup::AdapterCopy> LinearGroup::AdapterCopies(at::ScalarType dtype) {
+  if (border_ > 0 && bordered_.scalar_type() == dtype) {
+    compute_.lora_a = bordered_.narrow(0, out_, rank_).narrow(1, 0, in_);
+    compute_.lora_bt = bordered_.narrow(0, 0, out_).narrow(1, in_, rank_).t();
+  } else {
+    const auto type = weight_.options().dtype(dtype);
+    compute_.lora_a = at::empty({rank_, in_}, type);
+    compute_.lora_bt = at::zeros({rank_, out_}, type);
+  }
+  std::vector<AdapterCopy> copies;
+  int64_t row = 0;
+  for (const LinearMember& member : members_) {
+    if (!member.lora_a.defined()) continue;
+    const int64_t r = member.lora_a.size(0);
+    copies.push_back({member.lora_a.detach(), compute_.lora_a.narrow(0, row, r)});
+    copies.push_back(
+        {member.lora_b.detach(), compute_.lora_bt.narrow(0, row, r).narrow(1, member.begin, member.out).t(), scale_});
+    row += r;
+  }
+  return copies;
 }
 
 at::Tensor LinearGroup::Forward(const at::Tensor& x, const PassPtr& pass) {

@@ -34,8 +34,9 @@ class LinearGroup {
   LinearGroup() = default;
   LinearGroup(std::vector<LinearMember> members, int64_t in, bool has_bias);
 
-  // Makes empty weights: fp32 leaves where they are trained, else in `base_dtype`.
-  void Allocate(const ModelOptions& options, bool trained);
+  // Makes empty weights: fp32 leaves where they are trained, else in `base_dtype`. `border`: so many rows and columns
+  // are left beside the frozen matrix for its adapters; see Bordered().
+  void Allocate(const ModelOptions& options, bool trained, int64_t border = 0);
   // Gives `member` an adapter (zeros; the caller fills A).
   void AddAdapter(LinearMember& member, const LoraConfig& config, at::Device device);
   void MoveTo(at::Device device);
@@ -50,6 +51,16 @@ class LinearGroup {
   double dropout() const { return dropout_; }
   bool has_adapter() const { return rank_ > 0; }
   bool trained() const { return trained_; }
+  // Of all members' adapters together.
+  int64_t rank() const { return rank_; }
+  int64_t border() const { return border_; }
+
+  // [[W, scale · B], [A, 0]], [out + border, in + border], W being the only copy there is: adapters lie in the frozen
+  // matrix's border, so that x and its product with A, side by side, are multiplied by both at once. The border holds
+  // the adapters as they were at the last Prepare. Without a border: W.
+  const at::Tensor& Bordered() const { return bordered_; }
+  // [out] in the base type; undefined without one.
+  const at::Tensor& Bias() const { return bias_; }
 
   // Copies in the compute type, refreshed when what they copy has changed.
   struct Compute {
@@ -59,20 +70,30 @@ class LinearGroup {
     at::Tensor lora_bt;  // [rank, out], the members' scale · Bᵀ in blocks
   };
   const Compute& Prepare(at::ScalarType dtype);
+  // For who fills the borders of many groups at once: what Prepare copies, places that stay until the model is moved,
+  // and whether it is due, which is then taken as done.
+  struct AdapterCopy {
+    at::Tensor from, to;  // [n, m] fp32, and a view of the compute copy
+    double scale = 1;
+  };
+  std::vector<AdapterCopy> AdapterCopies(at::ScalarType dtype);
+  bool TakeStaleAdapters(at::ScalarType dtype);
   // The members' A and B, or weights and biases, in the order in which gradients come back.
   std::vector<at::Tensor> Leaves() const;
 
  private:
   uint64_t Version() const;
+  bool AdaptersStale(at::ScalarType dtype) const;
   std::vector<LinearMember> members_;
   int64_t in_ = 0;
   int64_t out_ = 0;
   bool has_bias_ = false;
   bool trained_ = false;
   int64_t rank_ = 0;  // of all members together
+  int64_t border_ = 0;
   double scale_ = 1;
   double dropout_ = 0;
-  at::Tensor weight_, bias_;
+  at::Tensor bordered_, weight_, bias_;  // weight_ is bordered_ or a view of it
   Compute compute_;
   uint64_t compute_version_ = 0;
   bool compute_ready_ = false;

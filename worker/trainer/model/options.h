@@ -38,6 +38,9 @@ struct ModelOptions {
   at::Device device = at::kCPU;
   // Adapters on frozen weights; without it every weight is trained.
   std::optional<LoraConfig> lora;
+  // Frozen weights in the compute type are kept in matrices with room for their adapters, which the planned step
+  // multiplies at once (see planned/).
+  bool bordered = false;
   // A PEFT adapter folder whose A and B replace the fresh ones. Its r, alpha and targets must be those of `lora`.
   std::string adapter_dir;
   // False: every weight is drawn from `seed`; only config.json is read.

@@ -1,27 +1,38 @@
 #include "worker/trainer/optim/adamw.h"
 
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/_foreach_zero.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/full.h>
+#include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include "common/status/check.h"
 
 namespace studio {
+namespace {
+
+// Gradients begin on cache lines, which vector kernels like.
+int64_t RoomFor(const at::Tensor& tensor) { return (tensor.numel() + 15) / 16 * 16; }
+
+}  // namespace
 
 AdamW::AdamW(std::vector<Parameter> parameters, Options options)
     : parameters_(std::move(parameters)), options_(options) {
   STUDIO_CHECK(!parameters_.empty()) << "an optimizer without parameters";
   at::NoGradGuard no_grad;
   step_ = at::full({}, 0.0, parameters_[0].tensor.options().requires_grad(false));
+  int64_t room = 0;
+  for (const Parameter& parameter : parameters_) room += RoomFor(parameter.tensor);
+  flat_grads_ = at::zeros({room}, step_.options());
+  int64_t used = 0;
   Group decayed, plain;
   decayed.weight_decay = options_.weight_decay;
   for (const auto& [name, tensor, decay] : parameters_) {
     STUDIO_CHECK(tensor.is_leaf() && tensor.requires_grad() && tensor.scalar_type() == at::kFloat) << name;
     // detach() shares memory and version counter, so whoever caches a copy of the weight notices the update.
     weights_.push_back(tensor.detach());
-    grads_.push_back(at::zeros_like(weights_.back()));
+    grads_.push_back(flat_grads_.narrow(0, used, tensor.numel()).view(tensor.sizes()));
+    used += RoomFor(tensor);
     exp_avgs_.push_back(at::zeros_like(weights_.back()));
     exp_avg_sqs_.push_back(at::zeros_like(weights_.back()));
     // Where a gradient exists the backward pass adds to it in place: no step allocates any.
@@ -39,7 +50,7 @@ AdamW::AdamW(std::vector<Parameter> parameters, Options options)
 
 void AdamW::ZeroGrads() {
   at::NoGradGuard no_grad;
-  at::_foreach_zero_(grads_);
+  flat_grads_.zero_();
 }
 
 void AdamW::Step(double learning_rate) {

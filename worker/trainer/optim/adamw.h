@@ -41,8 +41,12 @@ class AdamW {
   // One step with the gradients there are.
   void Step(double learning_rate);
 
-  // One per parameter, in the parameters' order.
+  // One per parameter, in the parameters' order. Weights without their place in a graph: the same memory.
+  const std::vector<at::Tensor>& weights() const { return weights_; }
   const std::vector<at::Tensor>& grads() const { return grads_; }
+  // All gradients as one line of fp32 numbers (with zeros between some), of which each grad is a part: ranks sum it in
+  // one go.
+  const at::Tensor& flat_grads() const { return flat_grads_; }
 
   // What a resumed run needs, by name: "<parameter>", "<parameter>#exp_avg", "<parameter>#exp_avg_sq", and steps().
   // These are the live tensors: a restart copies into them and sets the count of steps.
@@ -60,6 +64,7 @@ class AdamW {
 
   std::vector<Parameter> parameters_;
   const Options options_;
+  at::Tensor flat_grads_;
   std::vector<at::Tensor> weights_, grads_, exp_avgs_, exp_avg_sqs_;
   std::vector<Group> groups_;
   // A fp32 number on the device, which the kernel reads.

@@ -31,7 +31,7 @@ TEST(AdamW, AgreesWithTorchOverThreeClippedSteps) {
     optimizer.ZeroGrads();
     matrix.mutable_grad().copy_(Matrix({0.1, -0.2, 0.3, 0.0}) * (i + 1));
     bias.mutable_grad().copy_(at::tensor({-1.0f, 0.5f}) / (i + 1));
-    EXPECT_NEAR(ClipGradNorm(optimizer.grads(), 0.75), norms[i], 1e-6);
+    EXPECT_NEAR(ClipGradNorm(optimizer.grads(), 0.75).item<double>(), norms[i], 1e-6);
     optimizer.Step(0.01);
     EXPECT_TRUE(at::allclose(matrix, matrices[i], 0, 2e-7)) << "step " << i << "\n" << matrix;
     EXPECT_TRUE(at::allclose(bias, biases[i], 0, 2e-7)) << "step " << i << "\n" << bias;
@@ -81,9 +81,9 @@ TEST(AdamW, GoesOnBitForBitFromARestoredState) {
 
 TEST(ClipGradNorm, LeavesGradientsBelowTheLimitAlone) {
   const std::vector<at::Tensor> grads = {at::tensor({3.0f}), at::tensor({4.0f})};
-  EXPECT_FLOAT_EQ(ClipGradNorm(grads, 6.0), 5.0);
+  EXPECT_FLOAT_EQ(ClipGradNorm(grads, 6.0).item<float>(), 5.0);
   EXPECT_FLOAT_EQ(grads[0].item<float>(), 3.0);
-  EXPECT_FLOAT_EQ(ClipGradNorm(grads, 0), 5.0);
+  EXPECT_FLOAT_EQ(ClipGradNorm(grads, 0).item<float>(), 5.0);
   EXPECT_FLOAT_EQ(grads[1].item<float>(), 4.0);
 }
 

@@ -11,33 +11,43 @@ namespace {
 constexpr int kIntegrated = 18;
 constexpr int kCapabilityMajor = 75;
 constexpr int kCapabilityMinor = 76;
+constexpr int kUsesHostPageTables = 100;
 
 template <typename Function>
 Function* Symbol(void* library, const char* name) {
   return reinterpret_cast<Function*>(dlsym(library, name));
 }
 
+// Never closed: LibTorch uses it too. Null where there is none.
+void* Driver() { return dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL); }
+
 }  // namespace
 
+std::string CudaOfDriver() {
+  void* const driver = Driver();
+  const auto version_of = driver == nullptr ? nullptr : Symbol<int(int*)>(driver, "cuDriverGetVersion");
+  int version = 0;
+  if (version_of == nullptr || version_of(&version) != 0) return "";
+  return absl::StrCat(version / 1000, ".", version % 1000 / 10);
+}
+
 std::optional<CudaDeviceInfo> ReadCudaDevice(int index) {
-  void* const driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);  // never closed: LibTorch uses it too
+  void* const driver = Driver();
   if (driver == nullptr) return std::nullopt;
   const auto init = Symbol<int(unsigned)>(driver, "cuInit");
   const auto get = Symbol<int(int*, int)>(driver, "cuDeviceGet");
   const auto name_of = Symbol<int(char*, int, int)>(driver, "cuDeviceGetName");
   const auto attribute = Symbol<int(int*, int, int)>(driver, "cuDeviceGetAttribute");
-  const auto version_of = Symbol<int(int*)>(driver, "cuDriverGetVersion");
-  if (!init || !get || !name_of || !attribute || !version_of) return std::nullopt;
+  if (!init || !get || !name_of || !attribute) return std::nullopt;
 
-  int device = 0, version = 0, major = 0, minor = 0, integrated = 0;
+  int device = 0, major = 0, minor = 0, integrated = 0, coherent = 0;
   char name[256] = "";
   if (init(0) != 0 || get(&device, index) != 0 || name_of(name, sizeof(name), device) != 0) return std::nullopt;
-  version_of(&version);
   attribute(&major, kCapabilityMajor, device);
   attribute(&minor, kCapabilityMinor, device);
   attribute(&integrated, kIntegrated, device);
-  return CudaDeviceInfo{name, absl::StrCat(major, ".", minor), absl::StrCat(version / 1000, ".", version % 1000 / 10),
-                        integrated != 0};
+  attribute(&coherent, kUsesHostPageTables, device);
+  return CudaDeviceInfo{name, absl::StrCat(major, ".", minor), CudaOfDriver(), integrated != 0, coherent != 0};
 }
 
 }  // namespace studio

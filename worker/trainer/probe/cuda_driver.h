@@ -13,11 +13,16 @@ struct CudaDeviceInfo {
   std::string compute_capability;
   // Newest CUDA version that the driver runs ("13.0").
   std::string driver;
-  // Memory is shared with the CPU.
+  // Memory is the CPU's (Jetson).
   bool integrated = false;
+  // The CPU's page tables serve the device: each sees the other's memory coherently (GH200, GB200).
+  bool coherent = false;
 };
 
 // Empty where there is no driver or no such device.
 std::optional<CudaDeviceInfo> ReadCudaDevice(int index);
+
+// "13.0"; empty where there is no driver. Makes no context.
+std::string CudaOfDriver();
 
 }  // namespace studio

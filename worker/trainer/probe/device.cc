@@ -3,17 +3,28 @@
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
+#include <optional>
+
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "common/platform/detect.h"
+#include "worker/trainer/probe/cuda_driver.h"
 #include "worker/trainer/probe/host.h"
 
 namespace studio {
+namespace {
 
-v1::Backend BestBackend() {
-  if (at::hasCUDA()) return v1::CUDA;
-  if (at::hasMPS()) return v1::MPS;
-  return v1::CPU;
+// As the matrix of common/platform has it: elsewhere bfloat16 works, but slower than float32.
+bool IsFastInBf16(at::Device device) {
+  if (device.is_cpu()) return CpuHasNativeBf16();
+  if (!device.is_cuda()) return false;
+  const std::optional<CudaDeviceInfo> info = ReadCudaDevice(device.has_index() ? device.index() : 0);
+  return !info || IsAmpereOrLater(info->compute_capability);
 }
+
+}  // namespace
+
+v1::Backend BestBackend() { return DetectBackend(DeviceCount(v1::CUDA), at::hasMPS()); }
 
 int DeviceCount(v1::Backend backend) {
   if (backend == v1::CUDA) return at::hasCUDA() ? static_cast<int>(at::getNumGPUs()) : 0;
@@ -49,7 +60,7 @@ absl::StatusOr<at::ScalarType> ComputeType(v1::Architecture::Dtype asked, at::De
       }
       return at::kHalf;
     default:
-      return device.is_cuda() || (device.is_cpu() && CpuHasNativeBf16()) ? at::kBFloat16 : at::kFloat;
+      return IsFastInBf16(device) ? at::kBFloat16 : at::kFloat;
   }
 }
 

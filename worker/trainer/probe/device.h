@@ -25,7 +25,8 @@ int DeviceCount(v1::Backend backend);
 // InvalidArgument where the asked backend or device is not here: never a silent fallback to another.
 absl::StatusOr<at::Device> ChooseDevice(v1::Backend asked, int index);
 
-// DTYPE_AUTO: bfloat16 on CUDA and on CPUs that multiply it natively, else float32. InvalidArgument for float16 on CPU.
+// DTYPE_AUTO: bfloat16 on CUDA from compute capability 8.0 and on CPUs that multiply it natively, else float32.
+// InvalidArgument for float16 on CPU.
 absl::StatusOr<at::ScalarType> ComputeType(v1::Architecture::Dtype asked, at::Device device);
 
 // Most memory that tensors took on the device since the start; on CPU the process's largest resident size.

@@ -8,9 +8,11 @@
 #include <fstream>
 #include <sstream>
 #include <thread>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace studio {
 namespace {
@@ -22,6 +24,23 @@ int64_t ReadKibibytes(const char* path, const std::string& key) {
     if (absl::StartsWith(line, key)) return std::atoll(line.c_str() + key.size()) * 1024;
   }
   return 0;
+}
+
+// Where the limits of this process's control group stand, of both versions; those of the groups above it bind too, but
+// a container does not see them. Inside one the paths are those of its own group at the root.
+std::vector<std::string> LimitFiles() {
+  std::vector<std::string> files = {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+  std::ifstream groups("/proc/self/cgroup");
+  for (std::string line; std::getline(groups, line);) {
+    // hierarchy:controllers:path; version 2 has no controllers.
+    const std::vector<std::string> parts = absl::StrSplit(line, absl::MaxSplits(':', 2));
+    if (parts.size() != 3) continue;
+    if (parts[1].empty()) files.push_back(absl::StrCat("/sys/fs/cgroup", parts[2], "/memory.max"));
+    if (parts[1] == "memory") {
+      files.push_back(absl::StrCat("/sys/fs/cgroup/memory", parts[2], "/memory.limit_in_bytes"));
+    }
+  }
+  return files;
 }
 
 }  // namespace
@@ -38,10 +57,12 @@ HostMemory ReadHostMemory() {
   HostMemory memory;
   memory.total_bytes = int64_t{sysconf(_SC_PHYS_PAGES)} * sysconf(_SC_PAGESIZE);
   memory.allocatable_bytes = memory.total_bytes;
-  // Inside a container this is the container's own group. "max" where there is no limit: reading a number fails.
-  int64_t limit = 0;
-  if (std::ifstream("/sys/fs/cgroup/memory.max") >> limit && limit > 0) {
-    memory.allocatable_bytes = std::min(memory.allocatable_bytes, limit);
+  for (const std::string& file : LimitFiles()) {
+    // "max" where there is no limit: reading a number fails. Version 1 has a number above any memory.
+    int64_t limit = 0;
+    if (std::ifstream(file) >> limit && limit > 0) {
+      memory.allocatable_bytes = std::min(memory.allocatable_bytes, limit);
+    }
   }
   if (const int64_t available = ReadKibibytes("/proc/meminfo", "MemAvailable:"); available > 0) {
     memory.used_bytes = memory.total_bytes - available;

@@ -1,9 +1,12 @@
 #include <ATen/ops/zeros.h>
 
+#include <cstdlib>
+
 #include "common/status/testing.h"
 #include "worker/trainer/probe/device.h"
 #include "worker/trainer/probe/host.h"
 #include "worker/trainer/probe/inventory.h"
+#include "worker/trainer/probe/optional_libraries.h"
 
 namespace studio {
 namespace {
@@ -28,6 +31,17 @@ TEST(Inventory, DescribesThisMachineAsACpuInTheCpuFlavour) {
 #else
   EXPECT_EQ(inventory.arch(), v1::X86_64);
 #endif
+}
+
+TEST(OptionalLibraries, FindsBitsandbytesWhereItIsSaidToBe) {
+  unsetenv("STUDIO_BITSANDBYTES");
+  const std::set<std::string> without = FindOptionalLibraries();
+  ASSERT_EQ(setenv("STUDIO_BITSANDBYTES", "/no/such/library.so", 1), 0);
+  EXPECT_EQ(FindOptionalLibraries(), without) << "a wrong path is no error";
+  // Any library that loads will do: what is looked for is the path.
+  ASSERT_EQ(setenv("STUDIO_BITSANDBYTES", "libdl.so.2", 1), 0);
+  EXPECT_THAT(FindOptionalLibraries(), testing::Contains("bitsandbytes"));
+  unsetenv("STUDIO_BITSANDBYTES");
 }
 
 TEST(ChooseDevice, NeverFallsBackSilently) {

@@ -4,12 +4,16 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
-#include "worker/trainer/status/oom_text.h"
+#include "common/memory/oom_reason.h"
+#include "common/memory/out_of_memory.h"
+#include "common/memory/process_end.h"
 
 namespace studio {
 namespace {
 
 constexpr char kReasonUrl[] = "studio.v1.Reason";
+
+std::string_view TextOf(const absl::Status& status) { return {status.message().data(), status.message().size()}; }
 
 }  // namespace
 
@@ -30,14 +34,7 @@ v1::Reason ReasonOf(const absl::Status& status) {
     v1::Reason reason;
     if (v1::Reason_Parse(std::string(*name), &reason)) return reason;
   }
-  switch (OomOf(std::string_view(status.message().data(), status.message().size()))) {
-    case Oom::kDevice:
-      return v1::DEVICE_OOM;
-    case Oom::kHost:
-      return v1::HOST_OOM;
-    case Oom::kNone:
-      break;
-  }
+  if (const Oom oom = OomOf(TextOf(status)); oom != Oom::kNone) return ReasonOf(oom);
   switch (status.code()) {
     case absl::StatusCode::kOk:
       return v1::REASON_UNSPECIFIED;
@@ -58,18 +55,23 @@ v1::Reason ReasonOf(const absl::Status& status) {
   }
 }
 
+std::string Explained(const absl::Status& status) {
+  const std::string_view remedy = OomRemedy(OomOf(TextOf(status)));
+  return absl::StrCat(status.message(), remedy.empty() ? "" : "; ", absl::string_view(remedy.data(), remedy.size()));
+}
+
 int ExitCode(v1::Reason reason) {
   switch (reason) {
     case v1::REASON_UNSPECIFIED:
       return 0;
     case v1::BAD_INPUT:
-      return 65;
+      return kExitBadInput;
     case v1::DEVICE_OOM:
-      return 71;
+      return kExitDeviceOom;
     case v1::HOST_OOM:
-      return 72;
+      return kExitHostOom;
     default:
-      return 70;
+      return kExitCrash;
   }
 }
 

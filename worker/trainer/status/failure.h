@@ -1,13 +1,14 @@
 // What a rank's Status means to those who started it: a reason for the controller, an exit code for a shell.
 //
 //   if (absl::Status status = Train(…); !status.ok()) {
-//     link.Send(Failure{ReasonOf(status), status.message()});
+//     link.Send(Failure{ReasonOf(status), Explained(status)});
 //     return ExitCode(ReasonOf(status));
 //   }
 //
 // Pure functions; any thread.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -24,8 +25,10 @@ absl::Status FailureError(v1::Reason reason, std::string_view message);
 // The same Status with words in front of its message; the reason is kept.
 absl::Status WithContext(const absl::Status& status, std::string_view context);
 
-// 65 bad input, 71 device out of memory, 72 host out of memory, 70 everything else (EX_DATAERR and EX_SOFTWARE of
-// sysexits.h, and two of our own).
+// Its message for people: out of memory comes with what can be done about it.
+std::string Explained(const absl::Status& status);
+
+// As common/memory/process_end.h names them; what has no code of its own is a crash.
 int ExitCode(v1::Reason reason);
 
 }  // namespace studio

@@ -1,27 +1,27 @@
-#include "worker/agent/oom_kills.h"
+#include "worker/agent/kill_watch.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 
 namespace studio::worker {
 namespace {
 
-// The number beside "oom_kill", which cgroup v2 writes in memory.events and v1 in memory.oom_control.
 int64_t CountIn(Env& env, const std::string& path) {
   const absl::StatusOr<std::string> text = env.ReadFile(path);
-  if (!text.ok()) return 0;
-  for (const absl::string_view line : absl::StrSplit(*text, '\n')) {
-    const std::vector<std::string> words = absl::StrSplit(line, ' ');
-    int64_t count = 0;
-    if (words.size() == 2 && words[0] == "oom_kill" && absl::SimpleAtoi(words[1], &count)) return count;
-  }
-  return 0;
+  return text.ok() ? OomKillCount(*text) : 0;
 }
+
+// Each read of the kernel's log gives one record; more than this has none.
+constexpr size_t kRecordBytes = 8 << 10;
 
 }  // namespace
 
@@ -41,6 +41,23 @@ int64_t CountOomKills(Env& env) {
     }
   }
   return count;
+}
+
+KillWatch::KillWatch(Env& env, const std::string& kernel_log)
+    : env_(env), kills_before_(CountOomKills(env)), log_(open(kernel_log.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)) {
+  if (log_.valid()) lseek(log_.get(), 0, SEEK_END);
+}
+
+KillWatch::Signs KillWatch::Look(int pid) {
+  char record[kRecordBytes];
+  while (log_.valid()) {
+    const ssize_t got = read(log_.get(), record, sizeof record);
+    // EPIPE: records were overwritten before they were read; the next read gives the oldest that is left.
+    if (got < 0 && (errno == EPIPE || errno == EINTR)) continue;
+    if (got <= 0) break;
+    said_.append(record, got);
+  }
+  return {CountOomKills(env_) > kills_before_, FindKill(said_, pid)};
 }
 
 }  // namespace studio::worker

@@ -1,0 +1,211 @@
+#include "worker/trainer/kernels/aten_operations.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/clamp.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full_like.h>
+#include <ATen/ops/gather.h>
+#include <ATen/ops/gelu.h>
+#include <ATen/ops/gelu_backward.h>
+#include <ATen/ops/isfinite.h>
+#include <ATen/ops/logsumexp.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/silu_backward.h>
+#include <ATen/ops/where.h>
+
+#include <cmath>
+
+#include "worker/trainer/kernels/shapes.h"
+
+namespace studio::kernels {
+namespace {
+
+at::Tensor Wide(const at::Tensor& x) { return x.to(at::kFloat); }
+
+// See kSmallestNormWeight.
+at::Tensor NormWeight(const at::Tensor& weight) {
+  const at::Tensor wide = Wide(weight);
+  return at::where(wide.abs() < kSmallestNormWeight, at::full_like(wide, kSmallestNormWeight), wide);
+}
+
+// [.., heads, head_dim] fp32, turned by angles that broadcast against [.., heads, head_dim / 2].
+at::Tensor Rotated(const at::Tensor& heads, const at::Tensor& cosine, const at::Tensor& sine) {
+  const int64_t half = heads.size(-1) / 2;
+  const at::Tensor a = heads.narrow(-1, 0, half), b = heads.narrow(-1, half, half);
+  return at::cat({a * cosine - b * sine, b * cosine + a * sine}, -1);
+}
+
+at::Tensor Activate(Activation activation, const at::Tensor& gate) {
+  return activation == Activation::kSilu ? at::silu(gate) : at::gelu(gate, "tanh");
+}
+at::Tensor ActivateBackward(Activation activation, const at::Tensor& d, const at::Tensor& gate) {
+  return activation == Activation::kSilu ? at::silu_backward(d, gate) : at::gelu_backward(d, gate, "tanh");
+}
+
+// a^T b in fp32.
+at::Tensor Product(const at::Tensor& a, const at::Tensor& b) {
+  return a.is_cuda() && a.scalar_type() != at::kFloat ? at::mm(a.t(), b, at::kFloat) : at::mm(Wide(a).t(), Wide(b));
+}
+
+class AtenOperations final : public Operations {
+ public:
+  std::string name() const override { return "ATen"; }
+
+  void RmsNormForward(const at::Tensor& residual, const at::Tensor& delta, const at::Tensor& weight, double eps,
+                      const at::Tensor& normed, const at::Tensor& rstd) const override {
+    at::NoGradGuard no_grad;
+    CheckRmsNormForward(residual, delta, weight, normed, rstd);
+    if (delta.defined()) residual.copy_(Wide(residual) + Wide(delta));
+    const at::Tensor wide = Wide(residual);
+    rstd.copy_((wide.square().mean(1) + eps).rsqrt());
+    const at::Tensor x_hat = Wide((wide * rstd.unsqueeze(1)).to(residual.scalar_type()));
+    normed.copy_(x_hat * NormWeight(weight));
+  }
+
+  void RmsNormBackward(const at::Tensor& d_normed, const at::Tensor& normed, const at::Tensor& weight,
+                       const at::Tensor& rstd, bool accumulate, const at::Tensor& d_residual,
+                       const at::Tensor& d_weight) const override {
+    at::NoGradGuard no_grad;
+    CheckRmsNormBackward(d_normed, normed, weight, rstd, d_residual, d_weight);
+    const at::Tensor scale = NormWeight(weight), dn = Wide(d_normed), n = Wide(normed);
+    const at::Tensor x_hat = n / scale;
+    if (d_weight.defined()) d_weight.add_((dn * x_hat).sum(0));
+    at::Tensor d = rstd.unsqueeze(1) * (dn * scale - x_hat * (dn * n).mean(1, /*keepdim=*/true));
+    if (accumulate) d.add_(d_residual);
+    d_residual.copy_(d);
+  }
+
+  void RopeInPlace(const at::Tensor& qkv, const at::Tensor& cosine, const at::Tensor& sine, int64_t heads,
+                   int64_t head_dim, int sign) const override {
+    at::NoGradGuard no_grad;
+    CheckRope(qkv, cosine, sine, heads, head_dim);
+    const at::Tensor turned = qkv.narrow(1, 0, heads * head_dim).view({qkv.size(0), heads, head_dim});
+    turned.copy_(Rotated(Wide(turned), cosine.unsqueeze(1), sine.unsqueeze(1) * sign));
+  }
+
+  void RopeBackwardGather(const at::Tensor& dq, const at::Tensor& dk, const at::Tensor& dv, const at::Tensor& cosine,
+                          const at::Tensor& sine, const at::Tensor& d_qkv) const override {
+    at::NoGradGuard no_grad;
+    CheckRopeBackward(dq, dk, dv, cosine, sine, d_qkv);
+    int64_t column = 0;
+    const auto put = [&](const at::Tensor& heads, bool turn) {  // [B, heads, S, head_dim]
+      const int64_t width = heads.size(1) * heads.size(3);
+      at::Tensor rows = Wide(heads).transpose(1, 2).flatten(0, 1);  // [T, heads, head_dim]
+      if (turn) rows = Rotated(rows, cosine.unsqueeze(1), -sine.unsqueeze(1));
+      d_qkv.narrow(1, column, width).copy_(rows.flatten(1, 2));
+      column += width;
+    };
+    put(dq, true);
+    put(dk, true);
+    put(dv, false);
+  }
+
+  void GluForward(Activation activation, const at::Tensor& gate_up, const at::Tensor& out) const override {
+    at::NoGradGuard no_grad;
+    CheckGluForward(gate_up, out);
+    const int64_t width = out.size(1);
+    out.copy_(Activate(activation, Wide(gate_up.narrow(1, 0, width))) * Wide(gate_up.narrow(1, width, width)));
+  }
+
+  void GluForwardWithAdapter(Activation activation, const at::Tensor& gate_up, const at::Tensor& a,
+                             const at::Tensor& out, const at::Tensor& low) const override {
+    at::NoGradGuard no_grad;
+    CheckGluAdapter(gate_up, a, out, low);
+    GluForward(activation, gate_up, out);
+    low.copy_(at::mm(out, a.t()));
+  }
+
+  void GluBackward(Activation activation, const at::Tensor& d_out, const at::Tensor& gate_up,
+                   const at::Tensor& out) const override {
+    at::NoGradGuard no_grad;
+    CheckGluBackward(d_out, gate_up, out);
+    const int64_t width = d_out.size(1);
+    const at::Tensor gate = Wide(gate_up.narrow(1, 0, width)), up = Wide(gate_up.narrow(1, width, width));
+    const at::Tensor activated = Activate(activation, gate), d = Wide(d_out);
+    const at::Tensor again = activated * up, d_up = d * activated;
+    gate_up.narrow(1, 0, width).copy_(ActivateBackward(activation, d * up, gate));
+    gate_up.narrow(1, width, width).copy_(d_up);
+    if (out.defined()) out.copy_(again);
+  }
+
+  void GluBackwardWithAdapters(Activation activation, const at::Tensor& d_out, const at::Tensor& gate_up,
+                               const GluAdapters& adapters) const override {
+    at::NoGradGuard no_grad;
+    CheckGluAdapters(d_out, gate_up, adapters);
+    const at::Tensor out = at::empty(d_out.sizes(), d_out.options());
+    GluBackward(activation, d_out, gate_up, out);
+    const int64_t width = d_out.size(1);
+    adapters.down_a.copy_(Product(adapters.down_low, out));
+    adapters.gate_b.copy_(Product(gate_up.narrow(1, 0, width), adapters.gate_low));
+    adapters.up_b.copy_(Product(gate_up.narrow(1, width, width), adapters.up_low));
+  }
+
+  void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, double scale,
+                           const at::Tensor& losses) const override {
+    at::NoGradGuard no_grad;
+    CheckCrossEntropy(logits, labels, losses);
+    const at::Tensor wide = Wide(logits), column = labels.unsqueeze(1);
+    const at::Tensor log_sum = at::logsumexp(wide, 1, /*keepdim=*/true);
+    losses.copy_((log_sum - at::gather(wide, 1, column)).squeeze(1));
+    const at::Tensor softmax = (wide - log_sum).exp_();
+    softmax.scatter_add_(1, column, at::ones({1, 1}, softmax.options()).neg().expand_as(column));
+    logits.copy_(softmax.mul_(scale));
+  }
+
+  void EmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad) const override {
+    at::NoGradGuard no_grad;
+    CheckEmbeddingGradient(d_hidden, tokens, grad);
+    // Each adds with atomics on the other kind of device, in any order.
+    if (grad.is_cpu()) {
+      at::Tensor(grad).index_add_(0, tokens, Wide(d_hidden));
+    } else {
+      at::Tensor(grad).index_put_({tokens}, Wide(d_hidden), /*accumulate=*/true);
+    }
+  }
+
+  void SumOfSquares(const at::Tensor& flat, const at::Tensor& sum) const override {
+    at::NoGradGuard no_grad;
+    CheckSumOfSquares(flat, sum);
+    sum.copy_(flat.square().sum());  // sums go pairwise, norms and dot products in a row
+  }
+
+  void AdamWStep(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
+                 const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, const AdamWOptions& options,
+                 double learning_rate, int64_t step, const at::Tensor& copy) const override {
+    at::NoGradGuard no_grad;
+    CheckAdamW(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, step, copy);
+    const at::Tensor finite = at::isfinite(sum_of_squares);
+    at::Tensor g = grad;
+    if (options.max_grad_norm > 0) {
+      g = grad * at::clamp(options.max_grad_norm / (sum_of_squares.sqrt() + 1e-6), std::nullopt, 1.0);
+    }
+    const at::Tensor m = exp_avg + (g - exp_avg) * (1 - options.beta1);
+    const at::Tensor v = exp_avg_sq * options.beta2 + g * g * (1 - options.beta2);
+    const double correction1 = 1 - std::pow(options.beta1, step), correction2 = 1 - std::pow(options.beta2, step);
+    const at::Tensor denominator = v.sqrt() / std::sqrt(correction2) + options.epsilon;
+    const at::Tensor w =
+        weights * (1 - learning_rate * options.weight_decay) - m / denominator * (learning_rate / correction1);
+    weights.copy_(at::where(finite, w, weights));
+    exp_avg.copy_(at::where(finite, m, exp_avg));
+    exp_avg_sq.copy_(at::where(finite, v, exp_avg_sq));
+    if (copy.defined()) copy.copy_(weights);
+  }
+
+  void CopyScaled(const std::vector<ScaledCopy>& copies) const override {
+    at::NoGradGuard no_grad;
+    for (const ScaledCopy& copy : copies) {
+      CheckScaledCopy(copy);
+      copy.to.copy_(copy.from * static_cast<float>(copy.scale));
+    }
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Operations> MakeAtenOperations() { return std::make_unique<AtenOperations>(); }
+
+}  // namespace studio::kernels

@@ -1,0 +1,61 @@
+#include "worker/trainer/loop/gradients.h"
+
+#include <ATen/core/grad_mode.h>
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/status/macros.h"
+#include "worker/trainer/kernels/cubin_cache.h"
+#include "worker/trainer/kernels/cuda_operations.h"
+#include "worker/trainer/model/torch_status.h"
+#include "worker/trainer/planned/applies.h"
+
+namespace studio {
+
+absl::StatusOr<StepChoice> ChooseStep(StepKind asked, const ModelOptions& options) {
+  if (asked == StepKind::kAutograd) return StepChoice{false, "asked for"};
+  const std::string why_not = planned::WhyNot(options);
+  if (asked == StepKind::kPlanned && !why_not.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat("--step planned: there is no planned step with ", why_not,
+                                                   "; use --step auto, which falls back to autograd"));
+  }
+  if (!why_not.empty()) return StepChoice{false, why_not};
+  // On CPUs the autograd path's own kernels are the faster ones (docs/performance.md).
+  if (asked == StepKind::kAuto && !options.device.is_cuda()) return StepChoice{false, "faster on this device"};
+  return StepChoice{true, ""};
+}
+
+absl::StatusOr<Gradients> Gradients::Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens, Env& env) {
+  Gradients gradients(model);
+  if (!choice.planned) {
+    gradients.description_ = absl::StrCat("autograd (", choice.why, ")");
+    return gradients;
+  }
+  kernels::CubinCache cache(env, kernels::DefaultKernelFolder());
+  kernels::Chosen chosen = kernels::ChooseOperations(model.options().device, cache);
+  ASSIGN_OR_RETURN(gradients.planned_, CatchTorch([&] {
+                     return std::make_unique<planned::PlannedStep>(model, max_tokens, std::move(chosen.operations));
+                   }));
+  gradients.description_ = absl::StrFormat("planned, %.2f GiB laid out, element-wise work by %s",
+                                           static_cast<double>(gradients.planned_->layout().total_bytes) / (1 << 30),
+                                           gradients.planned_->operations().name());
+  if (!chosen.note.empty()) absl::StrAppend(&gradients.description_, " (", chosen.note, ")");
+  return gradients;
+}
+
+void Gradients::Refresh() {
+  if (planned_ != nullptr) planned_->Refresh();
+}
+
+at::Tensor Gradients::Accumulate(const Batch& batch, double scale) {
+  if (planned_ != nullptr) return planned_->AccumulateGradients(batch, scale);
+  at::AutoGradMode grad(true);
+  const LossTensor loss = model_->LossSum(batch);
+  if (loss.valid_tokens > 0) loss.loss_sum.mul(scale).backward();
+  return loss.loss_sum.detach();
+}
+
+}  // namespace studio

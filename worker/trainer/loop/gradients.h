@@ -1,0 +1,58 @@
+// Which schedule makes a step's gradients: the planned step (planned/) where it applies and is the faster one, else
+// LibTorch's autograd.
+//
+//   ASSIGN_OR_RETURN(const StepChoice choice, ChooseStep(StepKind::kAuto, options));
+//   options.bordered = choice.planned;                       // before the model is loaded
+//   ASSIGN_OR_RETURN(Gradients gradients, Gradients::Create(*model, choice, /*max_tokens=*/16384, env));
+//   losses.push_back(gradients.Accumulate(batch, 1.0 / valid_tokens));   // inside CatchTorch
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "common/env/env.h"
+#include "worker/trainer/model/causal_lm.h"
+#include "worker/trainer/planned/planned_step.h"
+
+namespace studio {
+
+enum class StepKind { kAuto, kPlanned, kAutograd };
+
+struct StepChoice {
+  bool planned = false;
+  // Why not, in words for the log; empty where it is planned.
+  std::string why;
+};
+
+// kAuto: planned on CUDA where it applies. InvalidArgument where kPlanned is asked for and does not apply.
+absl::StatusOr<StepChoice> ChooseStep(StepKind asked, const ModelOptions& options);
+
+class Gradients {
+ public:
+  // `max_tokens`: of the largest micro batch. The planned step's memory is allocated here; ResourceExhausted names it.
+  // `env`: where compiled kernels are kept.
+  static absl::StatusOr<Gradients> Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens, Env& env);
+
+  // The sum of token losses, an fp64 scalar on the device that is not waited for; its gradient times `scale` is added
+  // to every parameter's grad(). Throws what LibTorch throws.
+  at::Tensor Accumulate(const Batch& batch, double scale);
+
+  // After an optimizer's step, as soon as it is queued: what the next step would otherwise wait for.
+  void Refresh();
+
+  // For people: "planned, 13.8 GiB laid out, element-wise work by CUDA sm_90".
+  const std::string& description() const { return description_; }
+
+ private:
+  explicit Gradients(CausalLm& model) : model_(&model) {}
+
+  CausalLm* model_;
+  std::unique_ptr<planned::PlannedStep> planned_;
+  std::string description_;
+};
+
+}  // namespace studio

@@ -1,0 +1,128 @@
+// The planned step from the gradient of the final norm's output to those of the adapters.
+#include "worker/trainer/model/decoder_parts.h"
+#include "worker/trainer/planned/planned_step.h"
+
+namespace studio::planned {
+namespace {
+
+enum Group { kQkv, kO, kGateUp, kDown };
+
+}  // namespace
+
+void PlannedStep::Backward(Micro& micro) {
+  const DecoderParts parts = model_.Parts();
+  const int64_t hidden = parts.arch.hidden_size;
+  ops_->RmsNormBackward(arena_.View(layout_.d_normed, micro.learnt, hidden), Rows(layout_.final_normed, micro.learnt),
+                        parts.final_norm, Rows(layout_.final_rstd, micro.learnt).squeeze(1), /*accumulate=*/false,
+                        Columns(Rows(layout_.d_stream, micro.learnt), hidden), at::Tensor());
+  for (size_t i = groups_.size(); i-- > first_layer_;) {
+    const bool last = i + 1 == groups_.size();
+    const int64_t rows = last ? micro.learnt : micro.tokens;
+    BackwardMlp(i, rows);
+    if (Needed(i, kO)) BackwardAttention(i, micro, rows);
+    micro.saved[i] = {};
+  }
+}
+
+void PlannedStep::BackwardMlp(size_t index, int64_t rows) {
+  const DecoderLayer& layer = model_.Parts().layers[index];
+  const LayerGroups& group = groups_[index];
+  const Layout::Layer& place = layout_.layers[index];
+  const int64_t hidden = group.down.out();
+  const int64_t width = group.down.in();
+
+  const at::Tensor d_stream = Columns(Rows(layout_.d_stream, rows), hidden + group.down.border());
+  const at::Tensor dy = Columns(d_stream, hidden);
+  const at::Tensor d_down_low = d_stream.narrow(1, hidden, group.down.border());
+  group.down.LowBackward(dy, d_down_low);
+  const at::Tensor gate_up = Rows(place.gate_up, rows);
+  const at::Tensor d_gate_up = Columns(gate_up, group.gate_up.out());
+  const at::Tensor d_activation = arena_.View(layout_.d_activation, rows, width);
+  group.down.Backward(d_stream, d_activation);
+  const at::Tensor mlp = Rows(place.mlp_input, rows);
+  group.down.GradientOfB(Rows(place.down_low, rows), dy, Rows(place.down_gradient.b, 1));
+  BackwardGlu(index, d_activation, d_gate_up, mlp.narrow(1, hidden, group.gate_up.border()), d_down_low);
+  if (!Needed(index, kGateUp)) return;
+
+  const at::Tensor d_low = gate_up.narrow(1, group.gate_up.out(), group.gate_up.border());
+  group.gate_up.LowBackward(d_gate_up, d_low);
+  group.gate_up.GradientOfA(Columns(mlp, hidden), d_low, Rows(place.gate_up_gradient.a, place.gate_up_gradient.a.rows));
+  if (!Needed(index, kO)) return;
+  const at::Tensor d_normed = arena_.View(layout_.d_normed, rows, hidden);
+  group.gate_up.Backward(gate_up, d_normed);
+  ops_->RmsNormBackward(d_normed, Columns(mlp, hidden), layer.post_attention_norm,
+                        Rows(place.mlp_rstd, rows).squeeze(1), /*accumulate=*/true, dy, at::Tensor());
+}
+
+void PlannedStep::BackwardGlu(size_t index, const at::Tensor& d_activation, const at::Tensor& d_gate_up,
+                              const at::Tensor& gate_up_low, const at::Tensor& d_down_low) {
+  const LayerGroups& group = groups_[index];
+  const Layout::Layer& place = layout_.layers[index];
+  const at::Tensor down_a = Rows(place.down_gradient.a, place.down_gradient.a.rows);
+  const at::Tensor gate_up_b = Rows(place.gate_up_gradient.b, 1);
+  const int64_t r = place.down_gradient.a.rows, half = group.down.in() * r;
+  if (MultipliesInGlu(r) && place.gate_up_gradient.a.rows == 2 * r) {
+    const auto b = [&](int64_t member) { return gate_up_b.narrow(1, member * half, half).view({group.down.in(), r}); };
+    ops_->GluBackwardWithAdapters(kernels::Activation::kSilu, d_activation, d_gate_up,
+                                  {.down_low = d_down_low.narrow(1, 0, r),
+                                   .gate_low = gate_up_low.narrow(1, 0, r),
+                                   .up_low = gate_up_low.narrow(1, r, r),
+                                   .down_a = down_a,
+                                   .gate_b = b(0),
+                                   .up_b = b(1)});
+    return;
+  }
+  ops_->GluBackward(kernels::Activation::kSilu, d_activation, d_gate_up, d_activation);
+  group.down.GradientOfA(d_activation, d_down_low, down_a);
+  if (Needed(index, kGateUp)) group.gate_up.GradientOfB(gate_up_low, d_gate_up, gate_up_b);
+}
+
+void PlannedStep::BackwardAttention(size_t index, Micro& micro, int64_t rows) {
+  const DecoderLayer& layer = model_.Parts().layers[index];
+  const LayerGroups& group = groups_[index];
+  const Layout::Layer& place = layout_.layers[index];
+  const AttentionSaved& saved = micro.saved[index];
+  const int64_t hidden = group.o.out();
+  const bool fewer = index + 1 == groups_.size() && micro.rows.defined();
+
+  const at::Tensor d_stream = Columns(Rows(layout_.d_stream, rows), hidden + group.o.border());
+  const at::Tensor d_o_low = d_stream.narrow(1, hidden, group.o.border());
+  group.o.LowBackward(Columns(d_stream, hidden), d_o_low);
+  MakeGradients(group.o, place.o_gradient, fewer ? Rows(layout_.attended_rows, rows) : saved.out,
+                Rows(place.o_low, rows), Columns(d_stream, hidden), d_o_low);
+  if (!Needed(index, kQkv)) return;
+  at::Tensor d_attended = arena_.View(layout_.d_normed, rows, group.o.in());
+  group.o.Backward(d_stream, d_attended);
+  if (fewer) {
+    Spread(micro);
+    d_attended = Rows(layout_.attended_rows, micro.tokens);
+  }
+
+  const at::Tensor d_qkv = arena_.View(layout_.d_qkv, micro.tokens, group.qkv.out() + group.qkv.border());
+  const at::Tensor dy = Columns(d_qkv, group.qkv.out());
+  AttentionBackward(micro.attention, *ops_, saved, d_attended, micro.pass, dy);
+  const at::Tensor input = Rows(place.attention_input, micro.tokens);
+  const at::Tensor d_low = d_qkv.narrow(1, group.qkv.out(), group.qkv.border());
+  group.qkv.LowBackward(dy, d_low);
+  MakeGradients(group.qkv, place.qkv_gradient, Columns(input, hidden), input.narrow(1, hidden, group.qkv.border()), dy,
+                d_low);
+  if (index == first_layer_) return;
+  const at::Tensor d_normed = arena_.View(layout_.d_normed, micro.tokens, hidden);
+  group.qkv.Backward(d_qkv, d_normed);
+  ops_->RmsNormBackward(d_normed, Columns(input, hidden), layer.input_norm,
+                        Rows(place.attention_rstd, micro.tokens).squeeze(1), /*accumulate=*/true,
+                        Columns(Rows(layout_.d_stream, micro.tokens), hidden), at::Tensor());
+}
+
+void PlannedStep::Spread(const Micro& micro) {
+  const int64_t hidden = model_.Parts().arch.hidden_size;
+  const int64_t attended = layout_.attended_rows.width;
+  // The rows of attention's output that were chosen have served: their place is large enough for all.
+  at::Tensor all = Rows(layout_.attended_rows, micro.tokens);
+  all.zero_().index_copy_(0, micro.rows, arena_.View(layout_.d_normed, micro.learnt, attended));
+  at::Tensor wide = arena_.View(layout_.d_normed, micro.tokens, hidden);
+  wide.zero_().index_copy_(0, micro.rows, Columns(Rows(layout_.d_stream, micro.learnt), hidden));
+  Columns(Rows(layout_.d_stream, micro.tokens), hidden).copy_(wide);
+}
+
+}  // namespace studio::planned

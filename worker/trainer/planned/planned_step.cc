@@ -1,0 +1,146 @@
+#include "worker/trainer/planned/planned_step.h"
+
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/_foreach_add.h>
+#include <ATen/ops/nonzero.h>
+#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
+
+#include <optional>
+#include <utility>
+
+#include "common/status/check.h"
+#include "worker/trainer/model/decoder_parts.h"
+
+namespace studio::planned {
+namespace {
+
+GroupShape ShapeOf(const LinearGroup& group) {
+  GroupShape shape = {.in = group.in(), .out = group.out(), .border = group.border()};
+  for (const LinearMember& member : group.members()) {
+    if (!member.lora_b.defined()) continue;
+    shape.rank += member.lora_b.size(1);
+    shape.b_elements += member.lora_b.numel();
+  }
+  return shape;
+}
+
+}  // namespace
+
+LayoutInput LayoutInputOf(CausalLm& model, int64_t max_tokens, int64_t loss_rows) {
+  const DecoderParts parts = model.Parts();
+  LayoutInput input = {.hidden = parts.arch.hidden_size,
+                       .vocab = parts.arch.vocab_size,
+                       .layers = {},
+                       .max_tokens = max_tokens,
+                       .loss_rows = loss_rows,
+                       .element_bytes = static_cast<int64_t>(c10::elementSize(model.options().compute_dtype))};
+  for (const DecoderLayer& layer : parts.layers) {
+    input.layers.push_back({ShapeOf(layer.qkv), ShapeOf(layer.o), ShapeOf(layer.gate_up), ShapeOf(layer.down)});
+  }
+  return input;
+}
+
+PlannedStep::PlannedStep(CausalLm& model, int64_t max_tokens, std::unique_ptr<kernels::Operations> ops,
+                         int64_t loss_rows)
+    : model_(model),
+      ops_(std::move(ops)),
+      loss_rows_(loss_rows),
+      layout_(Plan(LayoutInputOf(model, max_tokens, loss_rows))),
+      arena_(layout_.total_bytes, model.options().compute_dtype, model.options().device) {
+  std::vector<DecoderLayer>& layers = model.Parts().layers;
+  for (size_t i = layers.size(); i-- > 0;) {
+    const std::vector<LinearGroup*> groups = layers[i].groups();
+    for (int g = static_cast<int>(groups.size()) - 1; g >= 0; --g) {
+      if (!groups[static_cast<size_t>(g)]->has_adapter()) continue;
+      first_layer_ = i;
+      first_group_ = g;
+    }
+  }
+  for (size_t i = 0; i < layers.size(); ++i) {
+    DecoderLayer& layer = layers[i];
+    for (LinearGroup* group : layer.groups()) {
+      for (const auto& [from, to, scale] : group->AdapterCopies(model.options().compute_dtype)) {
+        copies_.push_back({from, to, scale});
+      }
+    }
+    groups_.push_back({Bordered(layer.qkv), Bordered(layer.o), Bordered(layer.gate_up), Bordered(layer.down)});
+    const Layout::Layer& place = layout_.layers[i];
+    const std::pair<const LinearGroup&, const Layout::Layer::Gradient&> pairs[] = {
+        {layer.qkv, place.qkv_gradient},
+        {layer.o, place.o_gradient},
+        {layer.gate_up, place.gate_up_gradient},
+        {layer.down, place.down_gradient}};
+    for (const auto& [group, gradient] : pairs) {
+      int64_t row = 0, element = 0;
+      for (const LinearMember& member : group.members()) {
+        if (!member.lora_a.defined()) continue;
+        const int64_t r = member.lora_a.size(0), count = member.lora_b.numel();
+        a_parameters_.push_back(member.lora_a);
+        b_parameters_.push_back(member.lora_b);
+        a_made_.push_back(Rows(gradient.a, gradient.a.rows).narrow(0, row, r));
+        b_made_.push_back(Rows(gradient.b, 1).narrow(1, element, count).view(member.lora_b.sizes()));
+        row += r;
+        element += count;
+      }
+    }
+  }
+}
+
+at::Tensor PlannedStep::AccumulateGradients(const Batch& batch, double scale) {
+  at::NoGradGuard no_grad;
+  Micro micro;
+  micro.tokens = batch.tokens.size(0);
+  const at::Device device = model_.options().device;
+  const at::Tensor rows =
+      (batch.labelled_rows.defined() ? batch.labelled_rows : at::nonzero(batch.labels.ge(0)).squeeze(1)).to(device);
+  micro.learnt = rows.size(0);
+  if (micro.learnt == 0) return at::zeros({}, at::TensorOptions(device).dtype(at::kDouble));
+  if (micro.learnt < micro.tokens) micro.rows = rows;
+  micro.pass = model_.TrainingPass(batch);
+  micro.attention =
+      ChooseAttention(*micro.pass, model_.options().compute_dtype, device, micro.tokens == layout_.stream.rows);
+  Refresh();
+  // Without autograd's layers of the dispatcher, which cost the host as much as the launch itself. The reference
+  // attention needs them.
+  std::optional<at::AutoDispatchBelowADInplaceOrView> below;
+  if (micro.attention != AttentionKind::kReference) below.emplace();
+  Forward(batch, micro);
+  const at::Tensor labels = batch.labels.to(device).index_select(0, rows);
+  at::Tensor loss_sum = Head(labels, scale, micro);
+  Backward(micro);
+  AddToGrads();
+  return loss_sum;
+}
+
+void PlannedStep::Refresh() {
+  at::NoGradGuard no_grad;
+  bool stale = false;
+  for (DecoderLayer& layer : model_.Parts().layers) {
+    for (LinearGroup* group : layer.groups()) stale |= group->TakeStaleAdapters(model_.options().compute_dtype);
+  }
+  // An optimizer's step changes all of them.
+  if (stale) ops_->CopyScaled(copies_);
+}
+
+void PlannedStep::MakeGradients(const Bordered& group, const Layout::Layer::Gradient& place, const at::Tensor& x,
+                                const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low) {
+  if (!group.has_adapter()) return;
+  group.GradientOfA(x, d_low, Rows(place.a, place.a.rows));
+  group.GradientOfB(low, dy, Rows(place.b, 1));
+}
+
+void PlannedStep::AddToGrads() {
+  std::vector<at::Tensor> a, b;
+  for (const auto& [parameters, grads] : {std::pair(&a_parameters_, &a), std::pair(&b_parameters_, &b)}) {
+    for (at::Tensor& parameter : *parameters) {
+      if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
+      grads->push_back(parameter.grad());
+    }
+  }
+  at::_foreach_add_(a, a_made_);
+  at::_foreach_add_(b, b_made_, model_.options().lora->Scale());
+}
+
+}  // namespace studio::planned

@@ -1,0 +1,112 @@
+// The training step of adapters with a schedule of its own: forward and backward pass written out, over buffers that
+// were laid out before step 1. The same arithmetic as CausalLm::AccumulateGradients, which stays as the reference and
+// for what applies.h names.
+//
+//   PlannedStep step(model, /*max_tokens=*/16384, kernels::MakeAtenOperations());   // allocates everything
+//   at::Tensor loss_sum;                       // on the device
+//   for (const Batch& micro : micro_batches) loss_sum = sum of step.AccumulateGradients(micro, 1.0 / valid_tokens);
+//
+// What makes it faster: adapters are multiplied within the frozen products (bordered.h); the residual stream is one
+// buffer that products add to; a norm's gradient is made from its output; rope, SwiGLU and cross entropy work in place;
+// no gradient goes further down than the first adapter; nothing waits for the device.
+//
+// One thread at a time. The model outlives it and must not be moved or trained by another schedule in between the
+// micro batches of a step. Throws what LibTorch throws.
+#pragma once
+
+#include <ATen/core/TensorBody.h>
+
+#include <memory>
+#include <vector>
+
+#include "worker/trainer/kernels/operations.h"
+#include "worker/trainer/model/causal_lm.h"
+#include "worker/trainer/planned/arena.h"
+#include "worker/trainer/planned/attention.h"
+#include "worker/trainer/planned/bordered.h"
+#include "worker/trainer/planned/layout.h"
+
+namespace studio::planned {
+
+// The layout's input for a model whose frozen matrices have borders (ModelOptions::bordered).
+LayoutInput LayoutInputOf(CausalLm& model, int64_t max_tokens, int64_t loss_rows);
+
+class PlannedStep {
+ public:
+  // `max_tokens`: of the largest micro batch. `loss_rows`: of logits that exist at once; the product behind them wants
+  // about 2,048 on an H100.
+  PlannedStep(CausalLm& model, int64_t max_tokens, std::unique_ptr<kernels::Operations> ops, int64_t loss_rows = 2048);
+
+  // The sum of token losses, a fp64 scalar on the device that is not waited for; its gradient times `scale` is added to
+  // every adapter's grad().
+  at::Tensor AccumulateGradients(const Batch& batch, double scale);
+
+  // Brings the adapters' copies up to date after an optimizer's step. AccumulateGradients does it where it is due;
+  // called as soon as the step is queued, the device need not wait for it.
+  void Refresh();
+
+  const Layout& layout() const { return layout_; }
+  const kernels::Operations& operations() const { return *ops_; }
+
+ private:
+  struct LayerGroups {
+    Bordered qkv, o, gate_up, down;
+  };
+  // One micro batch on its way.
+  struct Micro {
+    PassPtr pass;
+    AttentionKind attention = AttentionKind::kReference;
+    at::Tensor rows;  // behind the last attention only these go on; undefined: all
+    int64_t tokens = 0;
+    int64_t learnt = 0;
+    std::vector<AttentionSaved> saved;
+  };
+
+  // forward.cc
+  void Forward(const Batch& batch, Micro& micro);
+  void ForwardLayer(size_t index, Micro& micro, at::Tensor& stream);
+  // Losses [learnt]; leaves the gradient of the final norm's output in d_normed.
+  at::Tensor Head(const at::Tensor& labels, double scale, const Micro& micro);
+
+  // backward.cc
+  void Backward(Micro& micro);
+  void BackwardMlp(size_t index, int64_t rows);
+  void BackwardAttention(size_t index, Micro& micro, int64_t rows);
+  // Spreads d_normed (attention's output) and d_stream from the labelled rows to all.
+  void Spread(const Micro& micro);
+  // Adapters of this rank are multiplied inside SwiGLU's kernels, without a pass of their own over memory: up to what a
+  // tensor core takes in one go. (The reference does it the same way, so that tests on a CPU come here.)
+  bool MultipliesInGlu(int64_t rank) const {
+    return rank > 0 && rank <= 16 && rank % 2 == 0 &&
+           (!model_.options().device.is_cuda() || model_.options().compute_dtype == at::kBFloat16);
+  }
+  // SwiGLU's backward pass and the gradients of the adapters that touch it. `d_activation` is spent.
+  void BackwardGlu(size_t index, const at::Tensor& d_activation, const at::Tensor& d_gate_up,
+                   const at::Tensor& gate_up_low, const at::Tensor& d_down_low);
+  // Adapters' gradients of one group, into the layout's.
+  void MakeGradients(const Bordered& group, const Layout::Layer::Gradient& place, const at::Tensor& x,
+                     const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low);
+  void AddToGrads();
+  // Below the first adapter nothing needs a gradient.
+  bool Needed(size_t layer, int group) const {
+    return layer > first_layer_ || (layer == first_layer_ && group >= first_group_);
+  }
+
+  at::Tensor Rows(const Matrix& matrix, int64_t rows) const { return arena_.Rows(matrix, rows); }
+
+  CausalLm& model_;
+  std::unique_ptr<kernels::Operations> ops_;
+  const int64_t loss_rows_;
+  std::vector<LayerGroups> groups_;
+  const Layout layout_;
+  Arena arena_;
+  // Of the first adapter: its layer, and its group there (0: qkv, 1: o, 2: gate_up, 3: down).
+  size_t first_layer_ = 0;
+  int first_group_ = 0;
+  // Adapters into their borders.
+  std::vector<kernels::ScaledCopy> copies_;
+  // The adapters and where their gradients are made, in the same order.
+  std::vector<at::Tensor> a_parameters_, b_parameters_, a_made_, b_made_;
+};
+
+}  // namespace studio::planned

@@ -1,0 +1,291 @@
+// The planned step against the autograd path. Linked for CUDA (planned_step_cuda_test) the same cases run there, with
+// cuDNN's and FlashAttention's attention and with our own kernels.
+#include "worker/trainer/planned/planned_step.h"
+
+#include <ATen/Context.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/core/grad_mode.h>
+
+#include <map>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "common/env/posix_env.h"
+#include "common/status/testing.h"
+#include "worker/trainer/kernels/cubin_cache.h"
+#include "worker/trainer/kernels/cuda_operations.h"
+#include "worker/trainer/model/decoder_parts.h"
+#include "worker/trainer/model/tiny_model.h"
+#include "worker/trainer/model/weights.h"
+#include "worker/trainer/planned/applies.h"
+
+namespace studio::planned {
+namespace {
+
+using Gradients = std::map<std::string, at::Tensor>;
+
+struct Outcome {
+  double loss_sum = 0;
+  Gradients gradients;
+};
+
+bool OnCuda() { return at::hasCUDA(); }
+// Products of another library, whose sums run in another order.
+double Fp32Limit() { return OnCuda() ? 1e-4 : 1e-5; }
+
+std::unique_ptr<kernels::Operations> MakeOperations() {
+  static PosixEnv env;
+  kernels::CubinCache cache(env, testing::TempDir() + "/kernels");
+  kernels::Chosen chosen = kernels::ChooseOperations(OnCuda() ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU), cache);
+  EXPECT_EQ(chosen.note, "");
+  return std::move(chosen.operations);
+}
+
+ModelOptions WithLora(at::ScalarType type = at::kFloat) {
+  ModelOptions options;
+  if (OnCuda()) options.device = at::Device(at::kCUDA, 0);
+  options.lora.emplace();
+  options.lora->r = 4;
+  options.lora->alpha = 12;
+  options.compute_dtype = options.base_dtype = type;
+  options.bordered = true;
+  return options;
+}
+
+// B starts at zero and norms and biases at constants, which hides half of the gradients.
+void FillAll(CausalLm& model) {
+  at::NoGradGuard no_grad;
+  for (const NamedTensor& t : model.Adapter()) {
+    at::Tensor value = t.tensor;
+    FillNormal(value, 0.1, 3, t.name);
+  }
+  DecoderParts parts = model.Parts();
+  const auto vary = [](at::Tensor t, double middle, std::string_view name) {
+    FillNormal(t, 0.1, 4, name);
+    t.add_(middle);
+  };
+  vary(parts.final_norm, 1, "final");
+  for (size_t i = 0; i < parts.layers.size(); ++i) {
+    DecoderLayer& layer = parts.layers[i];
+    const std::string name = std::to_string(i);
+    vary(layer.input_norm, 1, name + "input");
+    vary(layer.post_attention_norm, 1, name + "post");
+    for (LinearGroup* group : layer.groups()) {
+      for (LinearMember& member : group->members()) {
+        if (member.bias.defined()) vary(member.bias, 0, member.name);
+      }
+    }
+  }
+}
+
+Outcome Collect(CausalLm& model, double loss_sum) {
+  Outcome outcome{loss_sum, {}};
+  for (NamedParameter& p : model.TrainableParameters()) {
+    outcome.gradients[p.name] = p.tensor.grad().clone();
+    p.tensor.mutable_grad() = at::Tensor();
+  }
+  return outcome;
+}
+
+Outcome Reference(CausalLm& model, const std::vector<Batch>& batches, double scale = 0.25) {
+  double loss = 0;
+  for (const Batch& batch : batches) loss += model.AccumulateGradients(batch, scale).loss_sum;
+  return Collect(model, loss);
+}
+
+Outcome Planned(CausalLm& model, const std::vector<Batch>& batches, double scale = 0.25, int64_t loss_rows = 16) {
+  int64_t most = 0;
+  for (const Batch& batch : batches) most = std::max(most, batch.tokens.size(0));
+  PlannedStep step(model, most, MakeOperations(), loss_rows);
+  double loss = 0;
+  for (const Batch& batch : batches) loss += step.AccumulateGradients(batch, scale).item<double>();
+  return Collect(model, loss);
+}
+
+// Norm of the difference over the norm.
+double Relative(const at::Tensor& a, const at::Tensor& b) {
+  return (a - b).norm().item().toDouble() / std::max(1e-30, b.norm().item().toDouble());
+}
+
+void ExpectClose(const Outcome& a, const Outcome& b, double limit) {
+  EXPECT_NEAR(a.loss_sum / b.loss_sum, 1, limit);
+  ASSERT_EQ(a.gradients.size(), b.gradients.size());
+  for (const auto& [name, gradient] : a.gradients) EXPECT_LT(Relative(gradient, b.gradients.at(name)), limit) << name;
+}
+
+// Packed rows with labels here and there, and one of a single token.
+std::vector<Batch> Ragged() {
+  Batch first = Segments({RandomTokens(7, 1), RandomTokens(1, 2), RandomTokens(23, 3)});
+  first.labels.narrow(0, 9, 8).fill_(-100);
+  Batch second = Segments({RandomTokens(12, 4), RandomTokens(12, 5)});
+  return {first, second};
+}
+
+struct Case {
+  std::string name;
+  std::string config;  // more keys of config.json
+  std::vector<std::string> targets = {};
+  int64_t r = 4;
+};
+
+void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
+
+const Case kCases[] = {
+    {"plain", ""},
+    {"tied", R"("tie_word_embeddings": true)"},
+    {"qwen2_biases", R"("model_type": "qwen2")"},
+    {"every_bias", R"("attention_bias": true, "mlp_bias": true)"},
+    {"one_head_for_all", R"("num_key_value_heads": 1)"},
+    {"no_grouping", R"("num_key_value_heads": 4)"},
+    {"head_24", R"("head_dim": 24)"},
+    {"head_40", R"("head_dim": 40, "num_hidden_layers": 1)"},
+    {"head_80", R"("head_dim": 80)"},
+    {"head_2", R"("head_dim": 2)"},
+    {"rope_linear", R"("rope_scaling": {"rope_type": "linear", "factor": 2.0})"},
+    {"rope_dynamic", R"("rope_scaling": {"rope_type": "dynamic", "factor": 2.0}, "max_position_embeddings": 16)"},
+    {"rope_llama3", R"("rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                       "high_freq_factor": 4.0, "original_max_position_embeddings": 16})"},
+    {"rope_yarn", R"("rope_scaling": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16})"},
+    {"three_layers", R"("num_hidden_layers": 3)"},
+    {"queries_and_values", "", {"q_proj", "v_proj"}},
+    {"keys", "", {"k_proj"}},
+    {"output", "", {"o_proj"}},
+    {"up_alone", "", {"up_proj"}},
+    {"down_alone", "", {"down_proj"}},
+    {"gate_and_output", "", {"gate_proj", "o_proj"}},
+    {"last_layer_alone", "", {"model.layers.1.self_attn.o_proj", "model.layers.1.mlp.up_proj"}},
+    {"rank_3", "", {}, 3},
+    {"rank_20", "", {}, 20},
+    {"first_layers_middle", "", {"model.layers.0.mlp.gate_proj", "model.layers.1.mlp.down_proj"}},
+};
+
+class PlannedStepCases : public testing::TestWithParam<Case> {};
+INSTANTIATE_TEST_SUITE_P(All, PlannedStepCases, testing::ValuesIn(kCases),
+                         [](const auto& instance) { return instance.param.name; });
+
+TEST_P(PlannedStepCases, HasTheReferencesLossAndGradients) {
+  ModelOptions options = WithLora();
+  options.lora->target_modules = GetParam().targets;
+  options.lora->r = GetParam().r;
+  ASSERT_OK_AND_ASSIGN(const auto model, LoadTiny("case_" + GetParam().name, options, GetParam().config));
+  FillAll(*model);
+  ExpectClose(Planned(*model, Ragged()), Reference(*model, Ragged()), Fp32Limit());
+}
+
+TEST_P(PlannedStepCases, LosesNoMoreInBfloat16ThanTheReferenceDoes) {
+  ModelOptions options = WithLora();
+  options.lora->target_modules = GetParam().targets;
+  options.lora->r = GetParam().r;
+  ASSERT_OK_AND_ASSIGN(const auto exact, LoadTiny("exact_" + GetParam().name, options, GetParam().config));
+  options.compute_dtype = options.base_dtype = at::kBFloat16;
+  ASSERT_OK_AND_ASSIGN(const auto half, LoadTiny("half_" + GetParam().name, options, GetParam().config));
+  FillAll(*exact);
+  FillAll(*half);
+  const Outcome truth = Reference(*exact, Ragged());
+  const Outcome autograd = Reference(*half, Ragged());
+  const Outcome planned = Planned(*half, Ragged());
+  EXPECT_NEAR(planned.loss_sum / truth.loss_sum, 1, 0.01);
+  double squares = 0, reference_squares = 0;
+  for (const auto& [name, gradient] : planned.gradients) {
+    const double error = Relative(gradient, truth.gradients.at(name));
+    EXPECT_LT(error, 0.1) << name;
+    squares += error * error;
+    reference_squares += std::pow(Relative(autograd.gradients.at(name), truth.gradients.at(name)), 2);
+  }
+  EXPECT_LT(std::sqrt(squares), 1.5 * std::sqrt(reference_squares));
+}
+
+TEST(PlannedStep, ChunksOfTheLossAndLargerPlansChangeNothing) {
+  ASSERT_OK_AND_ASSIGN(const auto model, LoadTiny("chunks", WithLora()));
+  FillAll(*model);
+  const std::vector<Batch> batches = {Segments({RandomTokens(40, 1)})};
+  const Outcome whole = Planned(*model, batches);
+  ExpectClose(Planned(*model, batches, 0.25, /*loss_rows=*/3), whole, 1e-6);
+  PlannedStep roomy(*model, 500, MakeOperations());
+  const double loss = roomy.AccumulateGradients(batches[0], 0.25).item<double>();
+  ExpectClose(Collect(*model, loss), whole, 1e-6);
+}
+
+TEST(PlannedStep, EveryTokenLabelledNeedsNoChoiceOfRows) {
+  ASSERT_OK_AND_ASSIGN(const auto model, LoadTiny("full", WithLora()));
+  FillAll(*model);
+  Batch batch = Segments({RandomTokens(9, 1), RandomTokens(9, 2)});
+  batch.labels.copy_(batch.tokens);
+  ExpectClose(Planned(*model, {batch}), Reference(*model, {batch}), Fp32Limit());
+}
+
+// On CUDA this is what cuDNN's attention is for.
+TEST(PlannedStep, SequencesOfOneLengthInBfloat16) {
+  for (const char* head_dim : {"16", "64", "128"}) {
+    const std::string config = absl::StrCat("\"head_dim\": ", head_dim);
+    ASSERT_OK_AND_ASSIGN(const auto exact, LoadTiny(absl::StrCat("even", head_dim), WithLora(), config));
+    ASSERT_OK_AND_ASSIGN(const auto half,
+                         LoadTiny(absl::StrCat("evenhalf", head_dim), WithLora(at::kBFloat16), config));
+    FillAll(*exact);
+    FillAll(*half);
+    const Batch batch = Segments({RandomTokens(64, 1), RandomTokens(64, 2), RandomTokens(64, 3)});
+    ExpectClose(Planned(*half, {batch}), Reference(*exact, {batch}), 0.06);
+  }
+}
+
+TEST(PlannedStep, BatchWithoutLabelsAddsNothing) {
+  ASSERT_OK_AND_ASSIGN(const auto model, LoadTiny("nolabels", WithLora()));
+  FillAll(*model);
+  Batch empty = Segments({RandomTokens(6, 1)});
+  empty.labels.fill_(-100);
+  const Batch batch = Segments({RandomTokens(9, 1)});
+  ExpectClose(Planned(*model, {batch, empty}), Planned(*model, {batch}), 1e-7);
+}
+
+TEST(PlannedStep, SeesChangedAdaptersAndRepeatsItsBits) {
+  ASSERT_OK_AND_ASSIGN(const auto model, LoadTiny("again", WithLora(at::kBFloat16)));
+  FillAll(*model);
+  const Batch batch = Segments({RandomTokens(30, 1)});
+  PlannedStep step(*model, 64, MakeOperations());
+  const Outcome first = Collect(*model, step.AccumulateGradients(batch, 1).item<double>());
+  const Outcome second = Collect(*model, step.AccumulateGradients(batch, 1).item<double>());
+  EXPECT_EQ(first.loss_sum, second.loss_sum);
+  for (const auto& [name, gradient] : first.gradients) {
+    // FlashAttention's backward pass on CUDA adds by atomics.
+    EXPECT_TRUE(OnCuda() || gradient.equal(second.gradients.at(name))) << name;
+    EXPECT_LT(Relative(gradient, second.gradients.at(name)), 0.01) << name;
+  }
+  {
+    at::NoGradGuard no_grad;
+    for (NamedParameter& p : model->TrainableParameters()) p.tensor.mul_(1.5);
+  }
+  const Outcome third = Collect(*model, step.AccumulateGradients(batch, 1).item<double>());
+  EXPECT_NE(first.loss_sum, third.loss_sum);
+  EXPECT_NEAR(third.loss_sum / Reference(*model, {batch}, 1).loss_sum, 1, 0.01);
+}
+
+TEST(PlannedStep, BorderedWeightsAreTheSameModel) {
+  ModelOptions options = WithLora();
+  ASSERT_OK_AND_ASSIGN(const auto bordered, LoadTiny("bordered", options));
+  options.bordered = false;
+  ASSERT_OK_AND_ASSIGN(const auto plain, LoadTiny("unbordered", options));
+  FillAll(*bordered);
+  FillAll(*plain);
+  ExpectClose(Reference(*bordered, Ragged()), Reference(*plain, Ragged()), 1e-6);
+  const auto ours = bordered->Weights(at::kFloat, /*merged=*/true);
+  const auto theirs = plain->Weights(at::kFloat, /*merged=*/true);
+  ASSERT_EQ(ours.size(), theirs.size());
+  for (size_t i = 0; i < ours.size(); ++i) EXPECT_TRUE(ours[i].value().equal(theirs[i].value())) << ours[i].name;
+  const Batch batch = Ragged()[0];
+  EXPECT_EQ(bordered->Evaluate(batch).loss_sum, plain->Evaluate(batch).loss_sum);
+}
+
+TEST(WhyNot, NamesWhatStandsAgainstIt) {
+  ModelOptions options = WithLora();
+  EXPECT_EQ(WhyNot(options), "");
+  options.lora->dropout = 0.1;
+  EXPECT_EQ(WhyNot(options), "lora_dropout 0.1");
+  options = WithLora();
+  options.base_dtype = at::kBFloat16;
+  EXPECT_EQ(WhyNot(options), "backbone_dtype differs from mixed_precision_dtype");
+  options.lora.reset();
+  EXPECT_EQ(WhyNot(options), "every weight is trained");
+}
+
+}  // namespace
+}  // namespace studio::planned

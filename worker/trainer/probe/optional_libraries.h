@@ -1,0 +1,16 @@
+// Shared libraries that this machine may have. None is linked: each is looked for by dlopen when asked.
+#pragma once
+
+#include <set>
+#include <string>
+
+namespace studio {
+
+// Of common/platform/features.h: nvml, nccl, bitsandbytes, where the loader finds a library of theirs. bitsandbytes is
+// also looked for at the path that STUDIO_BITSANDBYTES names. A library that is found stays loaded.
+std::set<std::string> FindOptionalLibraries();
+
+// The NVIDIA driver's own version ("580.82.07") by NVML; empty where that is not there.
+std::string NvidiaDriverVersion();
+
+}  // namespace studio

@@ -132,8 +132,12 @@ class ControllerLoop {
   void Do(const std::string& worker_id, SessionActions actions);
   void ChangeFor(const std::string& worker_id, ChangeJob change);
   absl::Status ApplyFor(const std::string& worker_id, int64_t number, JobEvent event, JobTable::Done done);
-  void KeepPointsOf(const std::string& worker_id, const v1::ProgressReport& report);
-  void KeepLogOf(const std::string& worker_id, v1::LogChunk chunk);
+  void KeepPointsOf(const std::string& worker_id, const KeepPoints& keep);
+  void KeepLogOf(const std::string& worker_id, KeepLog keep);
+  // `write` runs on the thread of the logs; only then is the worker told that it may forget what it sent.
+  void KeepBesideStore(const std::string& worker_id, int64_t token, const std::string& what,
+                       std::function<absl::Status()> write);
+  void KeptBesideStore(const std::string& worker_id, int64_t token);
   // The attempt that the key names, if this worker has a part in it. Also an ended one.
   const v1::Attempt* AttemptOn(const std::string& worker_id, const v1::AttemptKey& key, int64_t* number) const;
 

@@ -105,9 +105,9 @@ void ControllerLoop::Do(const std::string& worker_id, SessionActions actions) {
     } else if (auto* change = std::get_if<ChangeJob>(&action)) {
       ChangeFor(worker_id, std::move(*change));
     } else if (auto* points = std::get_if<KeepPoints>(&action)) {
-      KeepPointsOf(worker_id, points->report);
+      KeepPointsOf(worker_id, *points);
     } else if (auto* log = std::get_if<KeepLog>(&action)) {
-      KeepLogOf(worker_id, std::move(log->chunk));
+      KeepLogOf(worker_id, std::move(*log));
     } else {
       RequestPlan();
     }
@@ -168,26 +168,38 @@ void ControllerLoop::ChangeFor(const std::string& worker_id, ChangeJob change) {
   answer(IsStale(status) ? StoreOutcome::kStale : StoreOutcome::kRefused);
 }
 
-void ControllerLoop::KeepPointsOf(const std::string& worker_id, const v1::ProgressReport& report) {
-  int64_t number = 0;
-  if (AttemptOn(worker_id, report.key(), &number) == nullptr) return;
-  std::vector<v1::Progress> points(report.points().begin(), report.points().end());
-  jobs_.ShowPoints(number, report.key().attempt(), points);
-  options_.post_logs([this, key = report.key(), points = std::move(points)] {
-    const absl::Status status = logs_.AppendPoints(key.job_id(), key.attempt(), points).status();
-    if (!status.ok()) spdlog::warn("{}: points lost: {}", key.job_id(), std::string(status.message()));
+void ControllerLoop::KeepBesideStore(const std::string& worker_id, int64_t token, const std::string& what,
+                                     std::function<absl::Status()> write) {
+  options_.post_logs([this, worker_id, token, what, write = std::move(write)] {
+    // What cannot be written is lost, and said so: a full disk must not hold up the states behind it.
+    if (const absl::Status status = write(); !status.ok()) spdlog::warn("{}: {}", what, std::string(status.message()));
+    options_.post([this, worker_id, token] { KeptBesideStore(worker_id, token); });
   });
 }
 
-void ControllerLoop::KeepLogOf(const std::string& worker_id, v1::LogChunk chunk) {
+void ControllerLoop::KeptBesideStore(const std::string& worker_id, int64_t token) {
+  Do(worker_id, WorkerOf(worker_id).session->OnStored(token, StoreOutcome::kStored));
+}
+
+void ControllerLoop::KeepPointsOf(const std::string& worker_id, const KeepPoints& keep) {
   int64_t number = 0;
-  const v1::Attempt* attempt = AttemptOn(worker_id, chunk.key(), &number);
-  if (attempt == nullptr || chunk.rank() < 0 || chunk.rank() >= attempt->ranks_size()) return;
-  options_.post_logs([this, chunk = std::move(chunk)] {
-    const v1::AttemptKey& key = chunk.key();
-    const absl::Status status =
-        logs_.AppendLog(key.job_id(), key.attempt(), chunk.rank(), chunk.offset(), chunk.data());
-    if (!status.ok()) spdlog::warn("{}: log lost: {}", key.job_id(), std::string(status.message()));
+  const v1::AttemptKey& key = keep.report.key();
+  if (AttemptOn(worker_id, key, &number) == nullptr) return KeptBesideStore(worker_id, keep.token);
+  const std::vector<v1::Progress> points(keep.report.points().begin(), keep.report.points().end());
+  jobs_.ShowPoints(number, key.attempt(), points);
+  KeepBesideStore(worker_id, keep.token, key.job_id() + ": points lost",
+                  [this, key, points] { return logs_.AppendPoints(key.job_id(), key.attempt(), points).status(); });
+}
+
+void ControllerLoop::KeepLogOf(const std::string& worker_id, KeepLog keep) {
+  int64_t number = 0;
+  const v1::Attempt* attempt = AttemptOn(worker_id, keep.chunk.key(), &number);
+  if (attempt == nullptr || keep.chunk.rank() < 0 || keep.chunk.rank() >= attempt->ranks_size()) {
+    return KeptBesideStore(worker_id, keep.token);
+  }
+  const std::string what = keep.chunk.key().job_id() + ": log lost";
+  KeepBesideStore(worker_id, keep.token, what, [this, chunk = std::move(keep.chunk)] {
+    return logs_.AppendLog(chunk.key().job_id(), chunk.key().attempt(), chunk.rank(), chunk.offset(), chunk.data());
   });
   for (const auto& [watch, log] : log_watches_) {
     if (log.number == number) log.notify();

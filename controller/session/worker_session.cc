@@ -160,12 +160,14 @@ SessionActions WorkerSession::OnMessage(const v1::WorkerUp& message, absl::Time 
     }
     case v1::WorkerUp::kProgress:
       if (Find(message.progress().key()) == nullptr) TellOverOnce(message.progress().key(), actions);
-      actions.push_back(KeepPoints{message.progress()});
-      break;
+      actions.push_back(
+          KeepPoints{NewToken({.kind = Pending::Kind::kKept, .sequence = message.sequence()}), message.progress()});
+      return actions;
     case v1::WorkerUp::kLog:
       // Also of an attempt that is over: its last words explain why.
-      actions.push_back(KeepLog{message.log()});
-      break;
+      actions.push_back(
+          KeepLog{NewToken({.kind = Pending::Kind::kKept, .sequence = message.sequence()}), message.log()});
+      return actions;
     default:
       break;  // a newer worker's message: it can do without an answer, or the protocol range would say so
   }

@@ -68,11 +68,13 @@ struct ChangeJob {
   v1::AttemptKey key;
   JobEvent event;
 };
-// Data beside the store; nobody waits for it.
+// Data beside the store; no state waits for it. Answer with OnStored(token) once it would survive this process.
 struct KeepPoints {
+  int64_t token = 0;
   v1::ProgressReport report;
 };
 struct KeepLog {
+  int64_t token = 0;
   v1::LogChunk chunk;
 };
 // Whether the worker can take work changed: plan anew.
@@ -134,7 +136,7 @@ class WorkerSession {
     bool given_up = false;
   };
   struct Pending {
-    enum class Kind { kHello, kAttempt, kCheckpoint, kGiveUp, kContact } kind = Kind::kContact;
+    enum class Kind { kHello, kAttempt, kCheckpoint, kKept, kGiveUp, kContact } kind = Kind::kContact;
     v1::AttemptKey key = {};
     int64_t sequence = 0;  // 0: nothing to acknowledge
     int64_t stream = 0;

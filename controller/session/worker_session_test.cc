@@ -95,6 +95,8 @@ class WorkerSessionTest : public testing::Test {
       told.push_back(Told(action));
       if (const auto* save = std::get_if<SaveWorker>(&action)) tokens_.push_back(save->token);
       if (const auto* change = std::get_if<ChangeJob>(&action)) tokens_.push_back(change->token);
+      if (const auto* points = std::get_if<KeepPoints>(&action)) tokens_.push_back(points->token);
+      if (const auto* log = std::get_if<KeepLog>(&action)) tokens_.push_back(log->token);
     }
     return told;
   }
@@ -190,6 +192,21 @@ TEST_F(WorkerSessionTest, AcknowledgesInOrderAndOnlyWhatIsDurable) {
   Report(2, "j1", 5, v1::ATTEMPT_RUNNING);
   const int64_t second = tokens_[1];
   EXPECT_THAT(Take(session_.OnStored(second, StoreOutcome::kStored)), IsEmpty());
+  EXPECT_THAT(Stored(), ElementsAre("ack 2"));
+}
+
+TEST_F(WorkerSessionTest, AcknowledgesLogsAndPointsOnceTheyAreKept) {
+  Ready();
+  Take(session_.Deliver(AssignOf("j1", 5), kFence, now_));
+  v1::WorkerUp log;
+  log.set_sequence(1);
+  *log.mutable_log()->mutable_key() = Key("j1", 5);
+  v1::WorkerUp points;
+  points.set_sequence(2);
+  *points.mutable_progress()->mutable_key() = Key("j1", 5);
+  EXPECT_THAT(Take(session_.OnMessage(log, now_)), ElementsAre("log"));
+  EXPECT_THAT(Take(session_.OnMessage(points, now_)), ElementsAre("points"));
+  EXPECT_THAT(Stored(), ElementsAre("ack 1"));
   EXPECT_THAT(Stored(), ElementsAre("ack 2"));
 }
 

@@ -17,7 +17,8 @@ if [ ! -e "$page" ]; then
   cat >"$page" <<'HEAD'
 # What was verified, where
 
-Rows are written by the targets themselves (`tools/record.sh`), after they ran; nothing here is written by hand.
+Rows are written by `tools/record.sh` after a run: `make test-all` calls it for each of its parts, a person for runs on machines
+that have no checkout (packed by `tools/pack_device.sh` or `tests/benchmarks/gpu/pack.sh`).
 
 | command | machine | date | revision | result |
 |---|---|---|---|---|

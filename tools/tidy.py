@@ -2,7 +2,7 @@
 """clang-tidy over C++ files, once for each state of them: what passed before is not looked at again.
 
     tools/tidy.py --all            every file that git tracks
-    tools/tidy.py --since REV      those that changed since REV, and those that include what changed
+    tools/tidy.py --since REV      those that changed since REV
 
 Needs compile_commands.json (tools/compile_commands.py, after a build). A file's state is its text and that of every
 project header it reaches. What passed is remembered in ${XDG_CACHE_HOME:-~/.cache}/studio/tidy.
@@ -65,7 +65,7 @@ def main():
     files = git("ls-files", "*.cc")
     if arguments.since:
         changed = set(git("diff", "--name-only", arguments.since))
-        files = [path for path in files if path in changed or reaches(path) & changed]
+        files = [path for path in files if path in changed]
     waiting = [path for path in files if not (cache / state(path, version)).exists()]
 
     def check(path):

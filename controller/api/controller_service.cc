@@ -12,8 +12,9 @@ namespace {
 template <typename Response>
 std::function<void(absl::StatusOr<Response>)> Answer(grpc::ServerUnaryReactor* reactor, Response* response) {
   return [reactor, response](absl::StatusOr<Response> result) {
-    if (result.ok()) *response = *std::move(result);
-    reactor->Finish(ToGrpc(result.status()));
+    const absl::Status status = result.status();
+    if (status.ok()) *response = *std::move(result);
+    reactor->Finish(ToGrpc(status));
   };
 }
 

@@ -103,7 +103,7 @@ absl::Status Server::Load() {
   loop.post = [this](std::function<void()> task) { executor_->Post(std::move(task)); };
   loop.post_logs = [this](std::function<void()> task) { log_executor_->Post(std::move(task)); };
   loop.has_blob = [this](const v1::FileRef& file) { return content_->Has(file.sha256()); };
-  loop.on_failure = options_.on_failure ? options_.on_failure : [](absl::Status) {};
+  loop.on_failure = options_.on_failure ? options_.on_failure : [](const absl::Status&) {};
   loop.session = options_.session;
   loop.session.version = kVersion;
   loop.session.transfer_address = Advertised(transfer_address_, options_.listen);

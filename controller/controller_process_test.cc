@@ -93,8 +93,7 @@ class Process {
 };
 
 std::string FreshFolder() {
-  const std::string folder =
-      std::string(getenv("TEST_TMPDIR")) + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
+  const std::string folder = testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
   std::filesystem::remove_all(folder);
   return folder;
 }

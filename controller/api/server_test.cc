@@ -23,9 +23,7 @@ using testing::HasSubstr;
 
 class ServerTest : public testing::Test {
  protected:
-  ServerTest()
-      : folder_(std::string(getenv("TEST_TMPDIR")) + "/" +
-                testing::UnitTest::GetInstance()->current_test_info()->name()) {
+  ServerTest() : folder_(testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name()) {
     std::filesystem::remove_all(folder_);
     StartServer();
   }

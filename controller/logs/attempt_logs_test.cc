@@ -14,8 +14,7 @@ using testing::HasSubstr;
 class AttemptLogsTest : public testing::Test {
  protected:
   AttemptLogsTest()
-      : folder_(std::string(getenv("TEST_TMPDIR")) + "/" +
-                testing::UnitTest::GetInstance()->current_test_info()->name()),
+      : folder_(testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name()),
         logs_(folder_) {}
   std::string Log(int64_t offset = 0, size_t max_bytes = 1 << 20) {
     absl::StatusOr<std::string> text = logs_.ReadLog("j1", 1, 0, offset, max_bytes);

@@ -69,8 +69,7 @@ struct Greeting {
 class ControllerLoopTest : public testing::Test {
  protected:
   ControllerLoopTest() {
-    const std::string folder =
-        std::string(getenv("TEST_TMPDIR")) + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
+    const std::string folder = testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove_all(folder);
     logs_.emplace(folder);
     Restart();
@@ -181,7 +180,7 @@ class ControllerLoopTest : public testing::Test {
     loop_->OnStreamClosed(worker.stream);
     Run();
   }
-  void Up(FakeWorker& worker, v1::WorkerUp up) {
+  void Up(FakeWorker& worker, const v1::WorkerUp& up) {
     loop_->OnStreamMessage(worker.stream, up);
     Run();
   }

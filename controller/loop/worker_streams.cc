@@ -132,7 +132,7 @@ absl::Status ControllerLoop::ApplyFor(const std::string& worker_id, int64_t numb
   if (auto* reported = std::get_if<AttemptReported>(&event); reported && reported->state == v1::ATTEMPT_SUCCEEDED) {
     absl::Status result = CheckArtifact(reported->result);
     if (result.ok()) result = CheckBlobs(reported->result);
-    if (!result.ok()) event = WithoutResult(*std::move(reported), result);
+    if (!result.ok()) event = WithoutResult(std::move(*reported), result);
   }
   if (const auto* stored = std::get_if<CheckpointStored>(&event)) {
     v1::Artifact shards;

@@ -89,7 +89,7 @@ class WorkerSessionTest : public testing::Test {
     return worker;
   }
 
-  std::vector<std::string> Take(SessionActions actions) {
+  std::vector<std::string> Take(const SessionActions& actions) {
     std::vector<std::string> told;
     for (const SessionAction& action : actions) {
       told.push_back(Told(action));

@@ -33,7 +33,7 @@ absl::Status CommitAndWait(Store& store, Batch batch) {
 
 std::string FreshPath() {
   const std::string path =
-      std::string(getenv("TEST_TMPDIR")) + "/" + testing::UnitTest::GetInstance()->current_test_info()->name() + ".db";
+      testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name() + ".db";
   for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(path + suffix);
   return path;
 }
@@ -50,7 +50,7 @@ class StoreConformance : public testing::TestWithParam<std::string> {
     if (GetParam() == "memory") {
       store_ = std::make_unique<MemoryStore>();
     } else {
-      path_ = std::string(getenv("TEST_TMPDIR")) + "/conformance.db";
+      path_ = testing::TempDir() + "/conformance.db";
       for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(path_ + suffix);
       store_ = OpenSqlite(path_);
     }

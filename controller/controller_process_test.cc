@@ -19,7 +19,7 @@
 #include "controller/api/fake_agent.h"
 #include "proto/studio/v1/controller.grpc.pb.h"
 
-extern char** environ;
+extern char** environ;  // NOLINT(readability-redundant-declaration): macOS does not declare it
 
 namespace studio::controller {
 namespace {
@@ -93,7 +93,7 @@ class Process {
 };
 
 std::string FreshFolder() {
-  const std::string folder = testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
+  std::string folder = testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name();
   std::filesystem::remove_all(folder);
   return folder;
 }

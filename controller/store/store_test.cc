@@ -32,8 +32,7 @@ absl::Status CommitAndWait(Store& store, Batch batch) {
 }
 
 std::string FreshPath() {
-  const std::string path =
-      testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name() + ".db";
+  std::string path = testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name() + ".db";
   for (const char* suffix : {"", "-wal", "-shm"}) std::filesystem::remove(path + suffix);
   return path;
 }

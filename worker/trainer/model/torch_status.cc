@@ -5,23 +5,20 @@
 #include <new>
 #include <string>
 
+#include "common/memory/out_of_memory.h"
+
 namespace studio {
 namespace {
 
-// What each allocator says when it has nothing left (the texts of CUDA, cuBLAS, cuDNN, NCCL, MPS and the CPU).
-bool SaysOutOfMemory(const std::string& text) {
-  for (const char* part : {"out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED",
-                           "can't allocate memory", "not enough memory", "failed to allocate", "Invalid buffer size:",
-                           "Failed to CUDA malloc", "NVML_SUCCESS == r INTERNAL ASSERT FAILED"}) {
-    if (text.find(part) != std::string::npos) return true;
-  }
-  return false;
+// The first line, for LibTorch adds a stack; the whole text where only that says that memory was short (NCCL's does on
+// its last line), so that who reads the status can tell.
+std::string Told(const std::string& text) {
+  const std::string first = text.substr(0, text.find('\n'));
+  return IsOutOfMemory(text) && !IsOutOfMemory(first) ? text : first;
 }
 
-// The first line: LibTorch adds a stack.
-std::string FirstLine(const char* text) {
-  const std::string all(text);
-  return all.substr(0, all.find('\n'));
+absl::StatusCode CodeOf(const std::string& text) {
+  return IsOutOfMemory(text) ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kInternal;
 }
 
 }  // namespace
@@ -33,17 +30,16 @@ absl::Status CatchTorchStatus(absl::FunctionRef<void()> body) {
     body();
   } catch (const c10::OutOfMemoryError& error) {
     code = absl::StatusCode::kResourceExhausted;
-    text = FirstLine(error.what_without_backtrace());
+    text = Told(error.what_without_backtrace());
   } catch (const std::bad_alloc&) {
     code = absl::StatusCode::kResourceExhausted;
     text = "the host has no memory left (std::bad_alloc)";
   } catch (const c10::Error& error) {
-    text = FirstLine(error.what_without_backtrace());
-    code = SaysOutOfMemory(error.what_without_backtrace()) ? absl::StatusCode::kResourceExhausted
-                                                           : absl::StatusCode::kInternal;
+    text = Told(error.what_without_backtrace());
+    code = CodeOf(text);
   } catch (const std::exception& error) {
-    text = FirstLine(error.what());
-    code = SaysOutOfMemory(error.what()) ? absl::StatusCode::kResourceExhausted : absl::StatusCode::kInternal;
+    text = Told(error.what());
+    code = CodeOf(text);
   }
   return code == absl::StatusCode::kOk ? absl::OkStatus() : absl::Status(code, text);
 }

@@ -25,9 +25,8 @@ TEST(CatchTorch, TellsMemoryFromTheRest) {
 }
 
 TEST(CatchTorch, KeepsTheLineThatSaysWhoseMemoryItWas) {
-  const absl::Status status = CatchTorchStatus([] {
-    TORCH_CHECK(false, "NCCL error, unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'");
-  });
+  const absl::Status status = CatchTorchStatus(
+      [] { TORCH_CHECK(false, "NCCL error, unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'"); });
   EXPECT_EQ(status.code(), StatusCode::kResourceExhausted);
   EXPECT_EQ(OomOf(std::string(status.message())), Oom::kCollective);
 }

@@ -11,6 +11,8 @@ LogStream* LogStream::Start(const StreamContext& context, const v1::ReadLogsRequ
     const auto self = weak.lock();
     if (self != nullptr) self->context_.log_executor.Post([self, status] { self->End(status); });
   });
+  // A client that follows a silent job learns that it is heard.
+  stream->StartSendInitialMetadata();
   context.log_executor.Post([stream, allowed] {
     if (!allowed.ok()) return stream->End(allowed);
     stream->context_.executor.Post([stream] {

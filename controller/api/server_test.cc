@@ -287,6 +287,7 @@ TEST_F(ServerTest, EndsInTimeWithStreamsOpen) {
   log_request.set_id("j1");
   log_request.set_follow(true);
   auto log_reader = stub_->ReadLogs(&log_context, log_request);
+  log_reader->WaitForInitialMetadata();
   // Clients that listen, as real ones do: they let go of their connections at once.
   std::thread listening([&] { agent.AwaitEnd(); });
   grpc::Status watch_end, log_end;

@@ -20,15 +20,22 @@
 
 namespace studio::controller {
 
-// The streams that are open, so that a controller that stops can end them at once. Thread-safe.
+// The streams that are open, so that a controller that stops can end them at once, and those that come too late as
+// well. Thread-safe.
 class OpenStreams {
  public:
   using End = std::function<void(const absl::Status&)>;
 
   int64_t Add(End end) {
-    std::lock_guard lock(mutex_);
-    ends_[next_] = std::move(end);
-    return next_++;
+    std::unique_lock lock(mutex_);
+    const int64_t stream = next_++;
+    if (!ended_.ok()) {
+      lock.unlock();
+      end(ended_);
+      return stream;
+    }
+    ends_[stream] = std::move(end);
+    return stream;
   }
   void Remove(int64_t stream) {
     std::lock_guard lock(mutex_);
@@ -38,6 +45,7 @@ class OpenStreams {
     std::map<int64_t, End> ends;
     {
       std::lock_guard lock(mutex_);
+      ended_ = status;
       ends.swap(ends_);
     }
     for (const auto& [stream, end] : ends) end(status);
@@ -47,6 +55,7 @@ class OpenStreams {
   std::mutex mutex_;
   int64_t next_ = 1;
   std::map<int64_t, End> ends_;
+  absl::Status ended_;  // not OK once all were ended
 };
 
 // What a stream works with; outlives it.

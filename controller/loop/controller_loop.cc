@@ -18,10 +18,13 @@ ControllerLoop::ControllerLoop(Store& store, AttemptLogs& logs, LoopOptions opti
     : logs_(logs),
       store_(store),
       options_(std::move(options)),
-      jobs_(store, options_.post, [this](const absl::Status& status) {
-        spdlog::error("{}", std::string(status.message()));
-        options_.on_failure(status);
-      }) {}
+      jobs_(
+          store, options_.post,
+          [this](const absl::Status& status) {
+            spdlog::error("{}", std::string(status.message()));
+            options_.on_failure(status);
+          },
+          [this](int64_t number, const v1::JobRecord& record) { queue_.Update(number, record); }) {}
 
 absl::Status ControllerLoop::Start() {
   ASSIGN_OR_RETURN(StoreContents contents, store_.LoadAll());
@@ -54,51 +57,30 @@ absl::Duration ControllerLoop::Tick() {
     if (worker.session->NextDeadline() <= now) Do(id, worker.session->OnTick(now));
     next = std::min(next, worker.session->NextDeadline());
   }
+  if (plan_requested_ && next_plan_ <= now) RunPlan();
+  if (plan_requested_) next = std::min(next, next_plan_);
   return next - now;
 }
 
 void ControllerLoop::RequestPlan() {
   // Posted: whatever else happens in this moment is planned for together.
-  if (std::exchange(plan_requested_, true)) return;
+  if (std::exchange(plan_requested_, true) || options_.now() < next_plan_) return;
   options_.post([this] { RunPlan(); });
 }
 
 void ControllerLoop::RunPlan() {
   plan_requested_ = false;
-  ClusterSnapshot snapshot{.now = options_.now(), .waiting = {}, .workers = {}};
-  std::map<std::string, std::vector<std::pair<std::string, std::string>>> busy;
-  for (const int64_t number : jobs_.live()) {
-    const v1::JobRecord& record = *jobs_.Decided(number);
-    if (const v1::Attempt* attempt = LiveAttempt(record)) {
-      for (const v1::RankAssignment& rank : attempt->ranks()) {
-        for (const std::string& device : rank.device_ids()) busy[rank.worker_id()].emplace_back(device, record.id());
-      }
-    }
-    if (record.state() != v1::PENDING) continue;
-    WaitingJob job{.id = record.id(),
-                   .resources = record.job().resources(),
-                   .asks = AsksOf(record.job()),
-                   .file_uris = {},
-                   .only_worker = record.checkpoint().worker_id(),
-                   .message = record.message()};
-    std::set<std::string> resolved;
-    for (const v1::Input& input : record.inputs()) {
-      resolved.insert(input.field());
-      if (absl::StartsWith(input.artifact().uri(), "file:")) job.file_uris.push_back(input.artifact().uri());
-    }
-    for (const NamedFile& file : NamedFiles(record.job())) {
-      if (resolved.count(file.field) == 0 && absl::StartsWith(file.value, "file:")) job.file_uris.push_back(file.value);
-    }
-    snapshot.waiting.push_back(std::move(job));
-  }
-  if (snapshot.waiting.empty()) return;
+  if (queue_.empty()) return;
+  const absl::Time start = options_.now();
+  ClusterSnapshot snapshot{.now = start, .waiting = queue_.Waiting(), .workers = {}};
+  std::map<std::string, std::vector<std::pair<std::string, std::string>>> busy = queue_.Busy();
   for (const auto& [id, worker] : workers_) {
     const v1::WorkerRecord& record = worker.session->worker();
     snapshot.workers.push_back({.id = id,
                                 .inventory = record.inventory(),
                                 .shared_roots = {record.shared_roots().begin(), record.shared_roots().end()},
                                 .usable = worker.session->usable(),
-                                .busy_devices = busy[id]});
+                                .busy_devices = std::move(busy[id])});
   }
   for (Action& action : Plan(snapshot)) {
     if (Assign* assign = std::get_if<Assign>(&action)) {
@@ -109,6 +91,9 @@ void ControllerLoop::RunPlan() {
       STUDIO_CHECK(status.ok()) << status;
     }
   }
+  // A long queue must not keep the thread from answering: four fifths of the time are for the rest.
+  const absl::Time end = options_.now();
+  next_plan_ = end + 4 * (end - start);
 }
 
 void ControllerLoop::Start(const std::string& job_id, std::vector<v1::RankAssignment> ranks) {

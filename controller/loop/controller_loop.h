@@ -24,6 +24,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "controller/logs/attempt_logs.h"
+#include "controller/loop/job_queue.h"
 #include "controller/loop/job_table.h"
 #include "controller/session/worker_session.h"
 #include "controller/store/store.h"
@@ -144,6 +145,7 @@ class ControllerLoop {
   AttemptLogs& logs_;
   Store& store_;
   const LoopOptions options_;
+  JobQueue queue_;
   JobTable jobs_;
   std::map<std::string, std::string> requests_;  // request key → job id, decided
   int64_t last_job_ = 0;
@@ -152,6 +154,7 @@ class ControllerLoop {
   std::map<int64_t, Stream> streams_;
   int64_t next_stream_ = 1;
   bool plan_requested_ = false;
+  absl::Time next_plan_ = absl::InfinitePast();
   std::map<int64_t, LogWatch> log_watches_;
   int64_t next_log_watch_ = 1;
 };

@@ -15,8 +15,8 @@ absl::Status NoJob(int64_t number) {
 
 }  // namespace
 
-JobTable::JobTable(Store& store, Post post, Done on_failure)
-    : store_(store), post_(std::move(post)), on_failure_(std::move(on_failure)) {}
+JobTable::JobTable(Store& store, Post post, Done on_failure, OnDecided on_decided)
+    : store_(store), post_(std::move(post)), on_failure_(std::move(on_failure)), on_decided_(std::move(on_decided)) {}
 
 void JobTable::Load(std::map<int64_t, v1::JobRecord> records) {
   STUDIO_CHECK(jobs_.empty()) << "loaded twice";
@@ -29,6 +29,7 @@ void JobTable::Load(std::map<int64_t, v1::JobRecord> records) {
     entry.durable = std::make_shared<v1::JobRecord>(record);
     if (!IsTerminal(record.state())) live_.insert(number);
     entry.decided = std::move(record);
+    on_decided_(number, entry.decided);
   }
 }
 
@@ -75,6 +76,7 @@ absl::Status JobTable::Change(int64_t number, const JobEvent& event, Batch extra
 
 void JobTable::Save(int64_t number, Batch extra, Done done) {
   Entry& entry = jobs_[number];
+  on_decided_(number, entry.decided);
   if (entry.progress) *entry.decided.mutable_progress() = *entry.progress;
   auto snapshot = std::make_shared<const v1::JobRecord>(entry.decided);
   extra.jobs.push_back(snapshot);

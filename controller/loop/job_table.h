@@ -30,8 +30,11 @@ class JobTable {
   // A durable record with its progress, and the points since the last call.
   using Watcher = std::function<void(const v1::JobRecord& record, const std::vector<v1::Progress>& points)>;
 
+  // A job as it is decided now: at each change, and as it is loaded.
+  using OnDecided = std::function<void(int64_t number, const v1::JobRecord& record)>;
+
   // `on_failure` runs when the store fails: nothing can be decided any more.
-  JobTable(Store& store, Post post, Done on_failure);
+  JobTable(Store& store, Post post, Done on_failure, OnDecided on_decided);
 
   void Load(std::map<int64_t, v1::JobRecord> records);
 
@@ -77,6 +80,7 @@ class JobTable {
   Store& store_;
   const Post post_;
   const Done on_failure_;
+  const OnDecided on_decided_;
   std::map<int64_t, Entry> jobs_;
   std::set<int64_t> live_;
   std::map<int64_t, int64_t> watches_;  // watch → job

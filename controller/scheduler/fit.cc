@@ -28,17 +28,17 @@ std::string NoWorker(const v1::Resources& need) {
 }
 
 // What the worker as a whole lacks.
-Fit FitOfWorker(const WorkerState& worker, const WaitingJob& job) {
-  if (!job.only_worker.empty() && worker.id != job.only_worker) {
+Fit FitOfWorker(const WorkerState& worker, const Needs& needs) {
+  if (!needs.only_worker.empty() && worker.id != needs.only_worker) {
     return {{},
             Need::kItsOnlyWorker,
-            absl::StrCat("its checkpoint can be read on worker ", job.only_worker, " alone, which is not there")};
+            absl::StrCat("its checkpoint can be read on worker ", needs.only_worker, " alone, which is not there")};
   }
-  const v1::Resources& need = job.resources;
+  const v1::Resources& need = needs.resources;
   if (need.arch() != v1::ARCH_ANY && need.arch() != worker.inventory.arch()) {
     return {{}, Need::kArch, absl::StrCat("no worker is of architecture ", v1::Arch_Name(need.arch()))};
   }
-  for (const std::string& uri : job.file_uris) {
+  for (const std::string& uri : needs.file_uris) {
     if (!UnderARoot(uri, worker.shared_roots)) {
       return {{}, Need::kSharedRoot, absl::StrCat("no worker declares a shared root for ", uri)};
     }
@@ -48,10 +48,10 @@ Fit FitOfWorker(const WorkerState& worker, const WaitingJob& job) {
 
 }  // namespace
 
-Fit FitOn(const WorkerState& worker, const WaitingJob& job) {
-  Fit fit = FitOfWorker(worker, job);
+Fit FitOn(const WorkerState& worker, const Needs& needs) {
+  Fit fit = FitOfWorker(worker, needs);
   if (fit.lacks != Need::kMet) return fit;
-  const v1::Resources& need = job.resources;
+  const v1::Resources& need = needs.resources;
   const auto lacks = [&](Need what, const std::string& why_not) {
     fit.lacks = what;
     fit.why_not = why_not;
@@ -80,7 +80,7 @@ Fit FitOn(const WorkerState& worker, const WaitingJob& job) {
                  absl::StrCat(NoWorker(need), " has a ", need.backend() == v1::BACKEND_AUTO ? "device" : device,
                               " of kind \"", need.device_kind(), "\""));
   }
-  if (const std::string cannot = WhyNot(job.asks, worker.inventory); !cannot.empty()) {
+  if (const std::string cannot = WhyNot(needs.asks, worker.inventory); !cannot.empty()) {
     fit.devices.clear();
     return lacks(Need::kCapability,
                  absl::StrCat("no worker can do what it asks for; on worker ", worker.id, ", ", cannot));

@@ -22,6 +22,6 @@ struct Fit {
 };
 
 // The devices point into `worker`.
-Fit FitOn(const WorkerState& worker, const WaitingJob& job);
+Fit FitOn(const WorkerState& worker, const Needs& needs);
 
 }  // namespace studio::controller

@@ -1,6 +1,7 @@
 #include "controller/scheduler/scheduler.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 #include <utility>
@@ -53,24 +54,49 @@ class Planner {
   }
 
  private:
+  // What is known of all jobs that need the same.
+  struct Class {
+    // Usable workers that could hold the job, with the devices that it could use there.
+    std::vector<std::pair<const WorkerState*, Fit>> candidates;
+    // Why there is none.
+    std::string never;
+    // One of them waits: every candidate is kept for it or for an older job.
+    bool waits = false;
+  };
+
+  Class Look(const Needs& needs) const {
+    Class found;
+    Nearest nearest;
+    for (const WorkerState& worker : snapshot_.workers) {
+      if (!worker.usable) continue;
+      Fit fit = FitOn(worker, needs);
+      if (fit.lacks == Need::kMet) {
+        found.candidates.emplace_back(&worker, std::move(fit));
+      } else {
+        nearest.Offer(fit);
+      }
+    }
+    if (found.candidates.empty()) {
+      found.never = absl::StrCat(nearest.why, nearest.lacks == Need::kBackend ? Backends(snapshot_.workers) : "");
+    }
+    return found;
+  }
+
   // Why it has to wait; empty where it was placed.
   std::string Place(const WaitingJob& job) {
     if (!any_usable_) return "no worker is connected; start one with studio-worker";
-    const int wanted = std::max(1, job.resources.devices());
-    Nearest nearest;
-    std::vector<const WorkerState*> candidates;
+    const auto [known, is_new] = classes_.try_emplace(job.needs.get());
+    Class& its_class = known->second;
+    if (is_new) its_class = Look(*job.needs);
+    if (its_class.candidates.empty()) return its_class.never;
+    const int wanted = std::max(1, job.needs->resources.devices());
+    const std::string waits = absl::StrCat("waits for ", wanted, wanted == 1 ? " device" : " devices");
+    if (its_class.waits) return absl::StrCat(waits, " behind older jobs");
     std::set<std::string> holders;
-    for (const WorkerState& worker : snapshot_.workers) {
-      if (!worker.usable) continue;
-      const Fit fit = FitOn(worker, job);
-      if (fit.lacks != Need::kMet) {
-        nearest.Offer(fit);
-        continue;
-      }
-      candidates.push_back(&worker);
+    for (const auto& [worker, fit] : its_class.candidates) {
+      const auto& taken = busy_[worker->id];
       std::vector<const v1::Device*> free;
       for (const v1::Device* device : fit.devices) {
-        const auto& taken = busy_[worker.id];
         const auto holder = taken.find(device->id());
         if (holder == taken.end()) {
           free.push_back(device);
@@ -78,20 +104,25 @@ class Planner {
           holders.insert(holder->second);
         }
       }
-      const auto kept = kept_for_.find(worker.id);
+      const auto kept = kept_for_.find(worker->id);
       if (kept != kept_for_.end()) {
         holders.insert(kept->second);
       } else if (static_cast<int>(free.size()) >= wanted) {
-        Start(job, worker, {free.begin(), free.begin() + wanted});
+        Start(job, *worker, {free.begin(), free.begin() + wanted});
         return "";
       }
     }
-    if (candidates.empty()) {
-      return absl::StrCat(nearest.why, nearest.lacks == Need::kBackend ? Backends(snapshot_.workers) : "");
-    }
-    for (const WorkerState* worker : candidates) kept_for_.emplace(worker->id, job.id);
-    return absl::StrCat("waits for ", wanted, wanted == 1 ? " device" : " devices", ": busy with or kept for ",
-                        absl::StrJoin(holders, ", "));
+    its_class.waits = true;
+    for (const auto& [worker, fit] : its_class.candidates) kept_for_.emplace(worker->id, job.id);
+    return absl::StrCat(waits, ": busy with or kept for ", Some(holders));
+  }
+
+  // At most a handful of names.
+  static std::string Some(const std::set<std::string>& names) {
+    constexpr size_t kShown = 5;
+    if (names.size() <= kShown) return absl::StrJoin(names, ", ");
+    return absl::StrCat(absl::StrJoin(names.begin(), std::next(names.begin(), kShown), ", "), " and ",
+                        names.size() - kShown, " more");
   }
 
   void Start(const WaitingJob& job, const WorkerState& worker, const std::vector<const v1::Device*>& devices) {
@@ -109,6 +140,7 @@ class Planner {
 
   const ClusterSnapshot& snapshot_;
   bool any_usable_ = false;
+  std::map<const Needs*, Class> classes_;                           // looked up only: no order of addresses shows
   std::map<std::string, std::map<std::string, std::string>> busy_;  // worker → device → job
   std::map<std::string, std::string> kept_for_;                     // worker → the older job that waits for it
   std::vector<Action> actions_;

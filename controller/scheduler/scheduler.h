@@ -4,9 +4,12 @@
 //
 // First in, first out. All devices of a job are on one worker, one rank each, and no device serves two jobs. A job that
 // waits for devices keeps later jobs off the workers that it could use; a job that no worker could hold delays nobody.
+// Of jobs that need the same only the oldest that waits says which jobs have its devices: the others' reason stays the
+// same from plan to plan, so a long queue is not written anew whenever a job ends.
 // No clock (now is in the snapshot), no threads; the answer depends on the snapshot alone, never on a hash order.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <variant>
 #include <vector>
@@ -17,8 +20,8 @@
 
 namespace studio::controller {
 
-struct WaitingJob {
-  std::string id;
+// What a job needs of a worker.
+struct Needs {
   v1::Resources resources;
   // What its settings ask of a platform.
   Asks asks;
@@ -26,6 +29,12 @@ struct WaitingJob {
   std::vector<std::string> file_uris;
   // The one worker that can read its checkpoint; empty: any.
   std::string only_worker;
+};
+
+struct WaitingJob {
+  std::string id;
+  // Jobs with equal needs may share them: each is looked at once.
+  std::shared_ptr<const Needs> needs;
   // What the job says about its waiting now.
   std::string message;
 };

@@ -25,10 +25,17 @@ WorkerState Worker(const std::string& id, v1::Backend backend, int devices, int6
   return worker;
 }
 
-WaitingJob Job(const std::string& id, int devices = 1, v1::Backend backend = v1::BACKEND_AUTO) {
-  WaitingJob job{.id = id, .resources = {}, .asks = {}, .file_uris = {}, .only_worker = {}, .message = {}};
-  job.resources.set_devices(devices);
-  job.resources.set_backend(backend);
+struct Waiting {
+  std::string id;
+  Needs needs;
+  std::string message;
+  operator WaitingJob() const { return {.id = id, .needs = std::make_shared<const Needs>(needs), .message = message}; }
+};
+
+Waiting Job(const std::string& id, int devices = 1, v1::Backend backend = v1::BACKEND_AUTO) {
+  Waiting job{.id = id, .needs = {}, .message = {}};
+  job.needs.resources.set_devices(devices);
+  job.needs.resources.set_backend(backend);
   return job;
 }
 
@@ -72,19 +79,19 @@ TEST(Scheduler, SaysWhyAJobWaits) {
     std::vector<WorkerState> workers;
     std::string why;
   };
-  WaitingJob arm = Job("j1"), kind = Job("j1"), memory = Job("j1"), file = Job("j1"), bound = Job("j1");
-  arm.resources.set_arch(v1::ARM64);
-  kind.resources.set_device_kind("GH200");
-  memory.resources.set_device_memory_bytes(int64_t{120} << 30);
-  file.file_uris = {"file:/shared/base"};
-  bound.only_worker = "w9";
-  WaitingJob cuda_arm = Job("j1", 1, v1::CUDA), flash = Job("j1"), mac = Job("j1", 1, v1::MPS);
-  cuda_arm.resources.set_arch(v1::ARM64);
-  WaitingJob kind_of_arch = cuda_arm;
-  kind_of_arch.resources.set_device_kind("GH200");
+  Waiting arm = Job("j1"), kind = Job("j1"), memory = Job("j1"), file = Job("j1"), bound = Job("j1");
+  arm.needs.resources.set_arch(v1::ARM64);
+  kind.needs.resources.set_device_kind("GH200");
+  memory.needs.resources.set_device_memory_bytes(int64_t{120} << 30);
+  file.needs.file_uris = {"file:/shared/base"};
+  bound.needs.only_worker = "w9";
+  Waiting cuda_arm = Job("j1", 1, v1::CUDA), flash = Job("j1"), mac = Job("j1", 1, v1::MPS);
+  cuda_arm.needs.resources.set_arch(v1::ARM64);
+  Waiting kind_of_arch = cuda_arm;
+  kind_of_arch.needs.resources.set_device_kind("GH200");
   v1::Job asks_flash;
   asks_flash.mutable_training()->set_attention_implementation(v1::Training::FLASH_ATTENTION_2);
-  flash.asks = AsksOf(asks_flash);
+  flash.needs.asks = AsksOf(asks_flash);
   WorkerState arm_cpu = Worker("w2", v1::CPU, 1);
   arm_cpu.inventory.set_arch(v1::ARM64);
   WorkerState arm_cuda = Worker("w4", v1::CUDA, 1);
@@ -126,14 +133,14 @@ TEST(Scheduler, SaysWhyAJobWaits) {
 }
 
 TEST(Scheduler, SaysItOnce) {
-  WaitingJob job = Job("j1");
+  Waiting job = Job("j1");
   job.message = "no worker is connected; start one with studio-worker";
   EXPECT_THAT(Told(Cluster({job}, {})), ElementsAre());
 }
 
 TEST(Scheduler, FindsDeviceKindsInAnyLetterCase) {
-  WaitingJob job = Job("j1");
-  job.resources.set_device_kind("h100");
+  Waiting job = Job("j1");
+  job.needs.resources.set_device_kind("h100");
   EXPECT_THAT(Told(Cluster({job}, {Worker("w", v1::CUDA, 1)})), ElementsAre("j1@w:d0"));
 }
 
@@ -141,20 +148,20 @@ TEST(Scheduler, PlacesJobsByWhatTheyAskFor) {
   WorkerState arm = Worker("arm", v1::CPU, 1), gpu = Worker("gpu", v1::CUDA, 1), x86 = Worker("x86", v1::CPU, 1);
   arm.inventory.set_arch(v1::ARM64);
   gpu.inventory.add_features("flash_attention_2");
-  WaitingJob on_arm = Job("j1"), on_cuda = Job("j2", 1, v1::CUDA), on_cpu = Job("j3", 1, v1::CPU), flash = Job("j4");
-  on_arm.resources.set_arch(v1::ARM64);
-  on_cpu.resources.set_arch(v1::X86_64);
+  Waiting on_arm = Job("j1"), on_cuda = Job("j2", 1, v1::CUDA), on_cpu = Job("j3", 1, v1::CPU), flash = Job("j4");
+  on_arm.needs.resources.set_arch(v1::ARM64);
+  on_cpu.needs.resources.set_arch(v1::X86_64);
   v1::Job asks_flash;
   asks_flash.mutable_training()->set_attention_implementation(v1::Training::FLASH_ATTENTION_2);
-  flash.asks = AsksOf(asks_flash);
+  flash.needs.asks = AsksOf(asks_flash);
   EXPECT_THAT(Told(Cluster({on_arm, on_cuda, on_cpu}, {gpu, x86, arm})),
               ElementsAre("j1@arm:d0", "j2@gpu:d0", "j3@x86:d0"));
   EXPECT_THAT(Told(Cluster({flash}, {x86, arm, gpu})), ElementsAre("j4@gpu:d0"));
 }
 
 TEST(Scheduler, UsesAWorkerThatDeclaresTheRoot) {
-  WaitingJob job = Job("j1");
-  job.file_uris = {"file:/shared/base"};
+  Waiting job = Job("j1");
+  job.needs.file_uris = {"file:/shared/base"};
   WorkerState worker = Worker("w", v1::CUDA, 1);
   worker.shared_roots = {"/share"};  // a prefix of the text, not of the path
   EXPECT_EQ(Told(Cluster({job}, {worker})).at(0).substr(0, 3), "j1?");
@@ -168,6 +175,25 @@ TEST(Scheduler, KeepsAWorkerForTheOlderJobThatWaitsForIt) {
   EXPECT_THAT(Told(Cluster({Job("j2", 2), Job("j3", 1)}, {worker})),
               ElementsAre("j2? waits for 2 devices: busy with or kept for j1",
                           "j3? waits for 1 device: busy with or kept for j1, j2"));
+}
+
+TEST(Scheduler, LetsOnlyTheOldestOfItsKindNameWhoHoldsTheDevices) {
+  WorkerState worker = Worker("w", v1::CUDA, 2);
+  worker.busy_devices = {{"d0", "j1"}, {"d1", "j1"}};
+  const WaitingJob first = Job("j2");
+  const WaitingJob second{.id = "j3", .needs = first.needs, .message = {}};
+  EXPECT_THAT(Told(Cluster({first, second}, {worker})), ElementsAre("j2? waits for 1 device: busy with or kept for j1",
+                                                                    "j3? waits for 1 device behind older jobs"));
+  worker.busy_devices = {{"d0", "j1"}};
+  EXPECT_THAT(Told(Cluster({first, second}, {worker})),
+              ElementsAre("j2@w:d1", "j3? waits for 1 device: busy with or kept for j1, j2"));
+}
+
+TEST(Scheduler, NamesAHandfulOfHolders) {
+  WorkerState worker = Worker("w", v1::CUDA, 8);
+  for (int i = 0; i < 8; ++i) worker.busy_devices.emplace_back(absl::StrCat("d", i), absl::StrCat("j", i));
+  EXPECT_THAT(Told(Cluster({Job("j9")}, {worker})),
+              ElementsAre("j9? waits for 1 device: busy with or kept for j0, j1, j2, j3, j4 and 3 more"));
 }
 
 TEST(Scheduler, LetsNobodyWaitForAJobThatCannotRunHere) {

@@ -67,6 +67,9 @@ class Cluster {
   absl::StatusOr<v1::JobRecord> AwaitState(const std::string& id, v1::JobState state);
 
   v1::Controller::Stub& api() { return *api_; }
+  // Of the API, once the controller has started.
+  const std::string& address() const { return address_; }
+  int controller_pid() const { return controller_->pid(); }
   const std::string& folder() const { return folder_; }
   std::string worker_state_dir() const { return folder_ + "/worker"; }
 

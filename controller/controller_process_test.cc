@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <map>
@@ -170,6 +171,48 @@ TEST(ControllerProcess, StopsGentlyOnEitherSignal) {
     EXPECT_EQ(controller.End(signal_number), 0);
     listening.join();
   }
+}
+
+// Runs the program to its end; what it printed goes to `printed`.
+int RunProgram(const std::string& arguments, std::string* printed) {
+  FILE* pipe = popen(("controller/studio-controller " + arguments + " 2>&1").c_str(), "r");  // NOLINT(cert-env33-c)
+  EXPECT_NE(pipe, nullptr);
+  char bytes[4096];
+  printed->clear();
+  for (size_t got = 0; (got = fread(bytes, 1, sizeof bytes, pipe)) > 0;) printed->append(bytes, got);
+  const int status = pclose(pipe);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+TEST(ControllerProcess, IsBackedUpWhileItRunsAndRestored) {
+  const std::string folder = FreshFolder(), backup = folder + "/backups/before";
+  const std::string restored = folder + "-restored";
+  std::filesystem::remove_all(restored);
+  std::string printed;
+  {
+    Process controller(folder);
+    ASSERT_OK(controller.Submit("r1"));
+    EXPECT_EQ(RunProgram("backup before --controller " + controller.address, &printed), 0) << printed;
+    EXPECT_THAT(printed, testing::HasSubstr(backup + "\n1 jobs"));
+    EXPECT_EQ(RunProgram("backup before --controller " + controller.address, &printed), 1);
+    EXPECT_THAT(printed, testing::HasSubstr("choose another name"));
+    ASSERT_OK(controller.Submit("r2"));
+    EXPECT_EQ(RunProgram("verify --state-dir " + folder, &printed), 1) << "its controller runs";
+  }
+  EXPECT_EQ(RunProgram("verify --state-dir " + folder, &printed), 0) << printed;
+  EXPECT_THAT(printed, testing::HasSubstr("2 jobs"));
+  EXPECT_EQ(RunProgram("restore " + backup + " --state-dir " + folder, &printed), 1);
+  EXPECT_EQ(RunProgram("restore " + backup + " --state-dir " + restored, &printed), 0) << printed;
+  EXPECT_EQ(RunProgram("verify " + restored, &printed), 0) << printed;
+  EXPECT_EQ(RunProgram("restore", &printed), 2);
+
+  Process controller(restored);
+  ASSERT_OK_AND_ASSIGN(const v1::SubmitJobResponse again, controller.Submit("r1"));
+  EXPECT_EQ(again.record().id(), "j1");
+  // Acknowledged after the backup, under an id that nobody gets any more.
+  ASSERT_OK_AND_ASSIGN(const v1::SubmitJobResponse other, controller.Submit("r2"));
+  EXPECT_FALSE(other.existed());
+  EXPECT_NE(other.record().id(), "j2");
 }
 
 }  // namespace

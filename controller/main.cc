@@ -1,4 +1,4 @@
-// studio-controller: accepts jobs, decides where they run, keeps what must not be lost.
+// studio-controller: accepts jobs, decides where they run, keeps what must not be lost; and backup, restore, verify.
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -13,6 +13,7 @@
 
 #include "common/version/version.h"
 #include "controller/api/server.h"
+#include "controller/commands.h"
 
 namespace {
 
@@ -22,24 +23,13 @@ std::string DefaultStateDir() {
   return std::string(home != nullptr ? home : ".") + "/.local/state/studio";
 }
 
-}  // namespace
+std::string EnvironmentOr(const char* name, const std::string& otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr && *value != '\0' ? value : otherwise;
+}
 
-int main(int argc, char** argv) {
-  studio::controller::ServerOptions options;
-  options.state_dir = DefaultStateDir();
-  CLI::App app("Accepts jobs, decides where they run and keeps what must not be lost.", "studio-controller");
-  app.add_option("--state-dir", options.state_dir, "Folder of jobs, files and logs")->capture_default_str();
-  app.add_option("--listen", options.listen, "HOST:PORT of the API; port 0 picks one")->capture_default_str();
-  app.add_option("--transfer-listen", options.transfer_listen, "HOST:PORT of file transfers")->capture_default_str();
-  app.add_flag("--insecure", options.insecure, "Listen beyond this machine without credentials");
-  app.set_version_flag("--version", studio::kVersion);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : 2;
-  }
-  spdlog::set_default_logger(spdlog::stderr_color_mt("controller"));
-
+// Serves until a signal, or until the store fails.
+int Serve(studio::controller::ServerOptions options) {
   // Before any thread: each inherits the mask, and only sigwait below sees the signals.
   sigset_t signals;
   sigemptyset(&signals);
@@ -65,4 +55,38 @@ int main(int argc, char** argv) {
   spdlog::info("stopping");
   (*server)->Stop();
   return failed ? 1 : 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  studio::controller::ServerOptions options;
+  options.state_dir = DefaultStateDir();
+  std::string address = EnvironmentOr("STUDIO_CONTROLLER", options.listen), name, folder;
+  CLI::App app("Accepts jobs, decides where they run and keeps what must not be lost.", "studio-controller");
+  app.add_option("--state-dir", options.state_dir, "Folder of jobs, files and logs")->capture_default_str();
+  app.add_option("--listen", options.listen, "HOST:PORT of the API; port 0 picks one")->capture_default_str();
+  app.add_option("--transfer-listen", options.transfer_listen, "HOST:PORT of file transfers")->capture_default_str();
+  app.add_flag("--insecure", options.insecure, "Listen beyond this machine without credentials");
+  app.set_version_flag("--version", studio::kVersion);
+  app.require_subcommand(0, 1);
+  CLI::App* backup = app.add_subcommand("backup", "Has the running controller write a backup, and prints its folder");
+  backup->add_option("--controller", address, "HOST:PORT of its API")->capture_default_str();
+  backup->add_option("name", name, "Of the backup; without it, the time");
+  CLI::App* restore = app.add_subcommand("restore", "Makes a new --state-dir from a backup");
+  restore->add_option("folder", folder, "The backup's folder")->required();
+  CLI::App* verify =
+      app.add_subcommand("verify", "Checks a backup, or the state folder of a controller that is stopped");
+  verify->add_option("folder", folder, "Without it: --state-dir");
+  for (CLI::App* command : {restore, verify}) command->fallthrough();
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  spdlog::set_default_logger(spdlog::stderr_color_mt("controller"));
+  if (*backup) return studio::controller::Backup(address, name);
+  if (*restore) return studio::controller::Restore(folder, options.state_dir);
+  if (*verify) return studio::controller::Verify(folder.empty() ? options.state_dir : folder);
+  return Serve(std::move(options));
 }

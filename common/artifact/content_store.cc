@@ -227,6 +227,21 @@ absl::Status ContentStore::Remove(const std::string& sha256) {
   return absl::OkStatus();
 }
 
+absl::Status ContentStore::Share(const std::string& sha256, ContentStore& other) const {
+  ASSIGN_OR_RETURN(const std::string from, BlobPath(sha256));
+  if (other.Has(sha256)) return absl::OkStatus();
+  const std::string to = other.Blob(sha256);
+  RETURN_IF_ERROR(MakeFolders(FolderOf(to)));
+  ASSIGN_OR_RETURN(const bool linked, Link(from, to));
+  if (!linked) RETURN_IF_ERROR(CopyVerified(from, to, sha256));
+  chmod(to.c_str(), 0444);
+  RETURN_IF_ERROR(SyncFolder(FolderOf(to)));
+  RETURN_IF_ERROR(SyncFolder(FolderOf(FolderOf(to))));
+  std::lock_guard<std::mutex> lock(other.mutex_);
+  other.total_bytes_ += SizeOf(to);
+  return absl::OkStatus();
+}
+
 absl::Status ContentStore::PlaceInFolder(const v1::Artifact& artifact, const std::string& folder, Mode mode) const {
   RETURN_IF_ERROR(CheckArtifact(artifact));
   for (const v1::FileRef& file : artifact.files()) {

@@ -65,6 +65,9 @@ class ContentStore {
   absl::Status Verify(const std::string& sha256);
   absl::Status Remove(const std::string& sha256);
 
+  // Gives the other store a blob of this one, by a link where the file system allows it. NotFound.
+  absl::Status Share(const std::string& sha256, ContentStore& other) const;
+
   // The artifact's files as `folder`/path, over what is there. NotFound names the first blob that is missing. Copies
   // are verified on the way.
   absl::Status PlaceInFolder(const v1::Artifact& artifact, const std::string& folder, Mode mode) const;

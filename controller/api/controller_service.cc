@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/status/grpc_status.h"
 #include "controller/api/authorize.h"
 
@@ -95,6 +97,23 @@ grpc::ServerUnaryReactor* ControllerService::GetVersion(grpc::CallbackServerCont
   const absl::Status allowed = Authorize(Identify(*context), "version.get", "");
   if (allowed.ok()) *response = options_.version;
   reactor->Finish(ToGrpc(allowed));
+  return reactor;
+}
+
+grpc::ServerUnaryReactor* ControllerService::CreateBackup(grpc::CallbackServerContext* context,
+                                                          const v1::CreateBackupRequest* request,
+                                                          v1::Backup* response) {
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  if (const absl::Status allowed = Authorize(Identify(*context), "controller.backup", ""); !allowed.ok()) {
+    reactor->Finish(ToGrpc(allowed));
+    return reactor;
+  }
+  backups_.Post([=, this] {
+    const std::string name = !request->name().empty()
+                                 ? request->name()
+                                 : absl::FormatTime("%Y%m%dT%H%M%SZ", absl::Now(), absl::UTCTimeZone());
+    Answer(reactor, response)(options_.write_backup(name));
+  });
   return reactor;
 }
 

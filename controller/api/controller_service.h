@@ -7,8 +7,10 @@
 // gRPC calls the methods from any thread. Everything in Options outlives the service, and the service its server.
 #pragma once
 
+#include <functional>
 #include <string>
 
+#include "common/artifact/io_pool.h"
 #include "controller/api/streams.h"
 #include "controller/logs/attempt_logs.h"
 #include "controller/loop/controller_loop.h"
@@ -25,6 +27,8 @@ class ControllerService final : public v1::Controller::CallbackService {
     ControllerLoop& loop;
     const AttemptLogs& logs;
     v1::GetVersionResponse version;
+    // Blocks; runs on a thread of its own.
+    std::function<absl::StatusOr<v1::Backup>(const std::string& name)> write_backup;
   };
 
   explicit ControllerService(Options options) : options_(std::move(options)) {}
@@ -50,12 +54,15 @@ class ControllerService final : public v1::Controller::CallbackService {
                                         v1::ListWorkersResponse* response) override;
   grpc::ServerUnaryReactor* GetVersion(grpc::CallbackServerContext* context, const v1::GetVersionRequest* request,
                                        v1::GetVersionResponse* response) override;
+  grpc::ServerUnaryReactor* CreateBackup(grpc::CallbackServerContext* context, const v1::CreateBackupRequest* request,
+                                         v1::Backup* response) override;
 
  private:
   StreamContext Context() { return {options_.executor, options_.log_executor, options_.loop, options_.logs, open_}; }
 
   const Options options_;
   OpenStreams open_;
+  IoPool backups_{1};
 };
 
 }  // namespace studio::controller

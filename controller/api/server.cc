@@ -16,7 +16,8 @@
 #include "common/status/macros.h"
 #include "common/version/version.h"
 #include "controller/api/authorize.h"
-#include "controller/store/sqlite_store.h"
+#include "controller/backup/backup.h"
+#include "controller/backup/state_folder.h"
 
 namespace studio::controller {
 namespace {
@@ -90,9 +91,9 @@ absl::Status Server::Open() {
   if (error) return absl::InvalidArgumentError(absl::StrCat("--state-dir ", folder, ": ", error.message()));
   // The jobs' data and their owners' logs are nobody else's business.
   std::filesystem::permissions(folder, std::filesystem::perms::owner_all, error);
-  ASSIGN_OR_RETURN(content_, ContentStore::Open(folder + "/content", {}));
-  ASSIGN_OR_RETURN(store_, SqliteStore::Open(folder + "/controller.db"));
-  logs_ = std::make_unique<AttemptLogs>(folder + "/logs");
+  ASSIGN_OR_RETURN(content_, ContentStore::Open(absl::StrCat(folder, "/", kContentFolder), {}));
+  ASSIGN_OR_RETURN(store_, SqliteStore::Open(absl::StrCat(folder, "/", kDatabaseFile)));
+  logs_ = std::make_unique<AttemptLogs>(absl::StrCat(folder, "/", kLogsFolder));
   return absl::OkStatus();
 }
 
@@ -138,8 +139,15 @@ absl::Status Server::Listen() {
   version.set_max_protocol(kMaxProtocol);
   version.set_transfer_address(Advertised(transfer_address_, options_.listen));
   version.set_max_blob_bytes(content_->max_blob_bytes());
-  controller_service_ = std::make_unique<ControllerService>(ControllerService::Options{
-      .executor = *executor_, .log_executor = *log_executor_, .loop = *loop_, .logs = *logs_, .version = version});
+  controller_service_ = std::make_unique<ControllerService>(
+      ControllerService::Options{.executor = *executor_,
+                                 .log_executor = *log_executor_,
+                                 .loop = *loop_,
+                                 .logs = *logs_,
+                                 .version = version,
+                                 .write_backup = [this](const std::string& name) {
+                                   return WriteBackup(*store_, *content_, options_.state_dir, name);
+                                 }});
   worker_service_ = std::make_unique<WorkerService>(*executor_, *loop_);
   grpc::ServerBuilder builder;
   SetUp(builder);

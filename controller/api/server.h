@@ -6,7 +6,7 @@
 //   server->Stop();   // answers what is under way, then ends; also the destructor
 //
 // State folder: controller.db (jobs; store/sqlite_store.h), content/ (blobs; common/artifact/content_store.h),
-// logs/ (logs and metric points; logs/attempt_logs.h). One controller per folder.
+// logs/ (logs and metric points; logs/attempt_logs.h), backups/ (backup/backup.h). One controller per folder.
 //
 // Threads: one for decisions (the executor), one for logs, one that writes the store, and gRPC's own.
 #pragma once
@@ -25,7 +25,7 @@
 #include "controller/logs/attempt_logs.h"
 #include "controller/loop/controller_loop.h"
 #include "controller/loop/executor.h"
-#include "controller/store/store.h"
+#include "controller/store/sqlite_store.h"
 
 namespace studio::controller {
 
@@ -63,7 +63,7 @@ class Server {
   std::unique_ptr<Executor> executor_;
   std::unique_ptr<Executor> log_executor_;
   std::unique_ptr<ContentStore> content_;
-  std::unique_ptr<Store> store_;
+  std::unique_ptr<SqliteStore> store_;
   std::unique_ptr<AttemptLogs> logs_;
   std::unique_ptr<ControllerLoop> loop_;
   std::unique_ptr<TransferService> transfer_service_;

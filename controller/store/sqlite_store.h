@@ -3,6 +3,8 @@
 //
 //   ASSIGN_OR_RETURN(std::unique_ptr<SqliteStore> store, SqliteStore::Open("/var/lib/studio/controller.db"));
 //
+// BackUp copies the whole file while commits go on: a few pages between two groups of them, so that nobody waits long.
+//
 // LoadAll before the first Commit. `done` runs on the writer thread and must not block. The destructor writes what
 // waits, then closes. docs/failure_model.md says what is stored when.
 #pragma once
@@ -28,6 +30,13 @@ class SqliteStore : public Store {
   absl::StatusOr<StoreContents> LoadAll() override;
   void Commit(Batch batch, Done done) override;
 
+  // Writes what is stored at one moment, with everything committed before this call, into a new file at `path`. `done`
+  // runs on the writer thread; a file that could not be finished is removed. One at a time: FailedPrecondition.
+  void BackUp(std::string path, Done done);
+
+  // Reads the whole file; DataLoss where its pages do not hold together. Before the first Commit.
+  absl::Status CheckFile();
+
   // Transactions so far: fewer than batches where several shared one.
   int64_t transactions() const;
 
@@ -37,16 +46,20 @@ class SqliteStore : public Store {
     Batch batch;
     Done done;
   };
+  struct Copy;
   void Write();
+  void Step(std::unique_ptr<Copy>& copy, bool idle);
   absl::Status WriteTogether(const std::deque<Waiting>& group);
 
   sqlite3* const database_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;
-  std::deque<Waiting> queue_;  // guarded by mutex_
-  bool stopping_ = false;      // guarded by mutex_
-  int64_t transactions_ = 0;   // guarded by mutex_
-  absl::Status failure_;       // the writer's alone
+  std::deque<Waiting> queue_;   // guarded by mutex_
+  std::unique_ptr<Copy> copy_;  // guarded by mutex_: on its way to the writer
+  bool copying_ = false;        // guarded by mutex_
+  bool stopping_ = false;       // guarded by mutex_
+  int64_t transactions_ = 0;    // guarded by mutex_
+  absl::Status failure_;        // the writer's alone
   std::thread writer_;
 };
 

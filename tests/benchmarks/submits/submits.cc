@@ -12,7 +12,6 @@
 #include <time.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -46,14 +45,14 @@ struct Client {
   grpc::Status failure;
 };
 
-void SubmitUntil(const std::atomic<bool>& stop, const std::string& address, const v1::SubmitJobRequest& like,
+void SubmitUntil(Clock::time_point end, const std::string& address, const v1::SubmitJobRequest& like,
                  const std::string& name, Client& client) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   const std::unique_ptr<v1::Controller::Stub> stub =
       v1::Controller::NewStub(grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments));
   v1::SubmitJobRequest request = like;
-  while (!stop && client.failure.ok()) {
+  while (client.failure.ok() && Clock::now() < end) {
     request.set_request_id(absl::StrCat(name, "-", client.milliseconds.size()));
     v1::SubmitJobResponse response;
     grpc::ClientContext context;
@@ -66,17 +65,16 @@ void SubmitUntil(const std::atomic<bool>& stop, const std::string& address, cons
 // Prints a row of the table; returns how many submits were acknowledged.
 absl::StatusOr<int64_t> Measure(Cluster& cluster, const v1::SubmitJobRequest& like, int row, int clients,
                                 double seconds) {
-  std::atomic<bool> stop = false;
   std::vector<Client> results(clients);
   std::vector<std::thread> threads;
   ASSIGN_OR_RETURN(const double cpu_before, CpuSecondsOf(cluster.controller_pid()));
   const Clock::time_point start = Clock::now();
+  const Clock::time_point end =
+      start + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
   for (int i = 0; i < clients; ++i) {
     const std::string name = absl::StrCat("submits-", row, "-", i);
-    threads.emplace_back([&, i, name] { SubmitUntil(stop, cluster.address(), like, name, results[i]); });
+    threads.emplace_back([&, i, name] { SubmitUntil(end, cluster.address(), like, name, results[i]); });
   }
-  std::this_thread::sleep_for(std::chrono::duration<double>(seconds));
-  stop = true;
   for (std::thread& thread : threads) thread.join();
   const double took = SecondsSince(start);
   ASSIGN_OR_RETURN(const double cpu_after, CpuSecondsOf(cluster.controller_pid()));

@@ -1,0 +1,36 @@
+// Whether what a controller has on its disk holds together: a state folder whose controller does not run, or a backup.
+//
+//   ASSIGN_OR_RETURN(Verified found, VerifyFolder("/var/lib/studio"));
+//   for (const std::string& problem : found.problems) …
+//
+// Blocking: reads every blob that a job names.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "controller/store/store.h"
+
+namespace studio::controller {
+
+struct Verified {
+  // A sentence each, in the order of the jobs. Empty: all is well.
+  std::vector<std::string> problems;
+  int64_t jobs = 0;
+  int64_t blobs = 0;
+  int64_t blob_bytes = 0;
+};
+
+// FailedPrecondition where a controller runs on the folder, NotFound where no store is in it; what is wrong inside is
+// in `problems`.
+absl::StatusOr<Verified> VerifyFolder(const std::string& folder);
+
+// The invariants of docs/failure_model.md that records show by themselves.
+std::vector<std::string> BrokenInvariants(const StoreContents& contents);
+
+// Every artifact in the content store that the record names: inputs, checkpoint, result.
+std::vector<v1::FileRef> BlobsOf(const v1::JobRecord& record);
+
+}  // namespace studio::controller

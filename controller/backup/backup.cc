@@ -69,7 +69,8 @@ absl::StatusOr<StoreContents> ReadStore(const std::string& path) {
   return store->LoadAll();
 }
 
-absl::Status Fill(SqliteStore& store, const ContentStore& content, const std::string& state_dir, const std::string& folder, v1::Backup& backup) {
+absl::Status Fill(SqliteStore& store, const ContentStore& content, const std::string& state_dir,
+                  const std::string& folder, v1::Backup& backup) {
   const std::string database = absl::StrCat(folder, "/", kDatabaseFile);
   std::promise<absl::Status> copied;
   store.BackUp(database, [&](const absl::Status& status) { copied.set_value(status); });
@@ -92,8 +93,8 @@ absl::Status CheckManifest(const std::string& backup) {
   const std::string path = absl::StrCat(backup, "/", kManifestFile);
   const absl::StatusOr<std::string> text = env.ReadFile(path);
   if (!text.ok()) {
-    return absl::Status(text.status().code(), absl::StrCat(backup, " is no finished backup: ",
-                                                           text.status().message()));
+    return absl::Status(text.status().code(),
+                        absl::StrCat(backup, " is no finished backup: ", text.status().message()));
   }
   v1::Backup manifest;
   if (!google::protobuf::TextFormat::ParseFromString(*text, &manifest)) {
@@ -119,13 +120,15 @@ absl::Status LeaveNumbersOut(const std::string& database) {
 
 }  // namespace
 
-absl::StatusOr<v1::Backup> WriteBackup(SqliteStore& store, const ContentStore& content, const std::string& state_dir, const std::string& name) {
+absl::StatusOr<v1::Backup> WriteBackup(SqliteStore& store, const ContentStore& content, const std::string& state_dir,
+                                       const std::string& name) {
   RETURN_IF_ERROR(CheckName(name));
   v1::Backup backup;
   backup.set_version(kVersion);
   *backup.mutable_time() = google::protobuf::util::TimeUtil::GetCurrentTime();
   const std::string folder = absl::StrCat(state_dir, "/", kBackupsFolder, "/", name);
-  if (fs::exists(folder)) return absl::AlreadyExistsError(absl::StrCat(folder, " is there already; choose another name"));
+  if (fs::exists(folder))
+    return absl::AlreadyExistsError(absl::StrCat(folder, " is there already; choose another name"));
   const std::string partial = folder + ".partial";
   std::error_code ignored;
   fs::remove_all(partial, ignored);  // of a controller that died over it

@@ -2,9 +2,9 @@
 
 #include <sys/stat.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
-#include <atomic>
 #include <future>
 #include <thread>
 
@@ -171,7 +171,8 @@ TEST_F(BackupTest, RestoresOnlyWhatIsWholeAndOnlyWhereNothingIs) {
 }
 
 TEST_F(BackupTest, VerifiesAStateFolderOnlyWithoutItsController) {
-  EXPECT_THAT(VerifyFolder(State()).status(), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("another process")));
+  EXPECT_THAT(VerifyFolder(State()).status(),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("another process")));
   EXPECT_THAT(VerifyFolder(root_).status(), StatusIs(absl::StatusCode::kNotFound, HasSubstr("controller.db")));
   Close();
   ASSERT_OK_AND_ASSIGN(const Verified verified, VerifyFolder(State()));

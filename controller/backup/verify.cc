@@ -116,8 +116,7 @@ absl::StatusOr<Verified> VerifyFolder(const std::string& folder) {
         known->second = WrongWith(blob, *content);
       }
       if (!known->second.empty()) {
-        verified.problems.push_back(
-            absl::StrCat("job ", JobId(number), ": \"", blob.path(), "\": ", known->second));
+        verified.problems.push_back(absl::StrCat("job ", JobId(number), ": \"", blob.path(), "\": ", known->second));
       }
     }
   }

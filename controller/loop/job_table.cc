@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/env/failpoint.h"
 #include "common/status/check.h"
 #include "common/status/macros.h"
 
@@ -11,6 +12,24 @@ namespace {
 
 absl::Status NoJob(int64_t number) {
   return absl::NotFoundError(absl::StrCat("no job ", JobId(number), "; `studioctl list` shows those there are"));
+}
+
+std::string NameOf(const JobEvent& event) {
+  struct Names {
+    std::string operator()(const Held&) const { return "held"; }
+    std::string operator()(const Released&) const { return "released"; }
+    std::string operator()(const Assigned&) const { return "assigned"; }
+    std::string operator()(const PendingExplained&) const { return "explained"; }
+    std::string operator()(const AttemptReported& e) const {
+      return e.state == v1::ATTEMPT_STATE_UNSPECIFIED ? "data" : v1::AttemptState_Name(e.state);
+    }
+    std::string operator()(const CheckpointStored&) const { return "checkpoint"; }
+    std::string operator()(const ContactLost&) const { return "contact_lost"; }
+    std::string operator()(const ContactRegained&) const { return "contact_regained"; }
+    std::string operator()(const GivenUp&) const { return "given_up"; }
+    std::string operator()(const CancelRequested&) const { return "cancel"; }
+  };
+  return std::visit(Names(), event);
 }
 
 }  // namespace
@@ -56,7 +75,7 @@ void JobTable::Add(v1::JobRecord record, Batch extra, Done done) {
   record.set_revision(1);
   jobs_[*number].decided = std::move(record);
   live_.insert(*number);
-  Save(*number, std::move(extra), std::move(done));
+  Save(*number, "submitted", std::move(extra), std::move(done));
 }
 
 absl::Status JobTable::Change(int64_t number, const JobEvent& event, Batch extra, Done done) {
@@ -70,23 +89,29 @@ absl::Status JobTable::Change(int64_t number, const JobEvent& event, Batch extra
   }
   entry.decided = std::move(next);
   if (IsTerminal(entry.decided.state())) live_.erase(number);
-  Save(number, std::move(extra), std::move(done));
+  Save(number, FailpointsSet() ? NameOf(event) : "", std::move(extra), std::move(done));
   return absl::OkStatus();
 }
 
-void JobTable::Save(int64_t number, Batch extra, Done done) {
+void JobTable::Save(int64_t number, const std::string& what, Batch extra, Done done) {
   Entry& entry = jobs_[number];
   on_decided_(number, entry.decided);
   if (entry.progress) *entry.decided.mutable_progress() = *entry.progress;
   auto snapshot = std::make_shared<const v1::JobRecord>(entry.decided);
   extra.jobs.push_back(snapshot);
-  Commit(std::move(extra), [this, number, snapshot, done = std::move(done)](absl::Status status) {
+  const auto pass = [what](const char* phase) {
+    if (FailpointsSet()) Failpoint(absl::StrCat("controller.", what, ".", phase));
+  };
+  pass("before");
+  Commit(std::move(extra), [this, number, snapshot, pass, done = std::move(done)](absl::Status status) {
+    pass("committed");
     if (status.ok()) {
       Entry& stored = jobs_[number];
       stored.durable = snapshot;
       Publish(stored, {});
     }
     if (done) done(status);
+    pass("answered");
   });
 }
 

@@ -75,7 +75,8 @@ class JobTable {
   };
   v1::JobRecord Shown(const Entry& entry) const;
   void Publish(Entry& entry, const std::vector<v1::Progress>& points);
-  void Save(int64_t number, Batch extra, Done done);
+  // `what`: the change, for failpoints.
+  void Save(int64_t number, const std::string& what, Batch extra, Done done);
 
   Store& store_;
   const Post post_;

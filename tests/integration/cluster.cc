@@ -45,13 +45,24 @@ void KillAndReap(std::unique_ptr<Process>& process) {
   process.reset();
 }
 
+absl::StatusOr<ProcessEnd> AwaitEndOf(std::unique_ptr<Process>& process, const std::string& what) {
+  pollfd wait = {process->ended(), POLLIN, 0};
+  int ready;
+  while ((ready = poll(&wait, 1, 60'000)) < 0 && errno == EINTR) {
+  }
+  if (ready == 0) return absl::DeadlineExceededError(what + " goes on");
+  const ProcessEnd end = *process->Reap();
+  process.reset();
+  return end;
+}
+
 std::string Absolute(const std::string& path) { return std::filesystem::absolute(path).string(); }
 
 }  // namespace
 
 Cluster::Cluster(std::string folder, Binaries binaries) : folder_(std::move(folder)), binaries_(std::move(binaries)) {}
 
-absl::Status Cluster::StartController() {
+absl::Status Cluster::StartController(const std::vector<std::string>& environment) {
   LaunchSpec spec;
   spec.argv = {Absolute(binaries_.controller),
                "--state-dir",
@@ -60,7 +71,7 @@ absl::Status Cluster::StartController() {
                address_,
                "--transfer-listen",
                transfer_address_};
-  spec.environment = EnvironmentWith({});
+  spec.environment = EnvironmentWith(environment);
   spec.output = LaunchSpec::Output::kPipe;
   ASSIGN_OR_RETURN(controller_, launcher_.Launch(spec));
   std::string printed;
@@ -78,7 +89,8 @@ absl::Status Cluster::StartController() {
   return absl::OkStatus();
 }
 
-absl::Status Cluster::StartWorker(const std::vector<std::string>& prefix, const std::vector<std::string>& flags) {
+absl::Status Cluster::StartWorker(const std::vector<std::string>& prefix, const std::vector<std::string>& flags,
+                                  const std::vector<std::string>& environment) {
   LaunchSpec spec;
   spec.argv = prefix;
   for (const std::string& word :
@@ -88,13 +100,15 @@ absl::Status Cluster::StartWorker(const std::vector<std::string>& prefix, const 
   }
   if (!binaries_.dataprep.empty()) spec.argv.insert(spec.argv.end(), {"--dataprep", Absolute(binaries_.dataprep)});
   spec.argv.insert(spec.argv.end(), flags.begin(), flags.end());
-  spec.environment = EnvironmentWith({});
+  spec.environment = EnvironmentWith(environment);
   ASSIGN_OR_RETURN(worker_, launcher_.Launch(spec));
   return absl::OkStatus();
 }
 
 void Cluster::KillController() { KillAndReap(controller_); }
 void Cluster::KillWorker() { KillAndReap(worker_); }
+absl::StatusOr<ProcessEnd> Cluster::AwaitControllerEnd() { return AwaitEndOf(controller_, "the controller"); }
+absl::StatusOr<ProcessEnd> Cluster::AwaitWorkerEnd() { return AwaitEndOf(worker_, "the worker"); }
 
 absl::StatusOr<Cluster::Ctl> Cluster::RunCtl(const std::vector<std::string>& arguments) {
   LaunchSpec spec;

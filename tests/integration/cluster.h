@@ -45,13 +45,17 @@ class Cluster {
   // `folder` is there and empty.
   Cluster(std::string folder, Binaries binaries);
 
-  // The second time: on the same ports, with the same state.
-  absl::Status StartController();
+  // The second time: on the same ports, with the same state. `environment`: NAME=VALUE in addition to ours.
+  absl::Status StartController(const std::vector<std::string>& environment = {});
   // `prefix`: a command that starts the worker ("setpriv …"). `flags`: more of the worker's own.
-  absl::Status StartWorker(const std::vector<std::string>& prefix = {}, const std::vector<std::string>& flags = {});
+  absl::Status StartWorker(const std::vector<std::string>& prefix = {}, const std::vector<std::string>& flags = {},
+                           const std::vector<std::string>& environment = {});
   // SIGKILL, and gone when this returns.
   void KillController();
   void KillWorker();
+  // How it ended by itself. DeadlineExceeded after a minute.
+  absl::StatusOr<ProcessEnd> AwaitControllerEnd();
+  absl::StatusOr<ProcessEnd> AwaitWorkerEnd();
 
   // Runs studioctl to its end.
   absl::StatusOr<Ctl> RunCtl(const std::vector<std::string>& arguments);

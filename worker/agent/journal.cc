@@ -3,6 +3,8 @@
 #include <array>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "common/env/failpoint.h"
 #include "common/status/check.h"
 #include "common/status/macros.h"
 
@@ -45,6 +47,21 @@ std::string Encode(const JournalRecord& record) {
   PutFixed32(static_cast<uint32_t>(body.size()), bytes);
   PutFixed32(Crc32(body), bytes);
   return bytes + body;
+}
+
+std::string NameOf(const JournalRecord& record) {
+  switch (record.record_case()) {
+    case JournalRecord::kAssigned:
+      return "assigned";
+    case JournalRecord::kAcknowledged:
+      return "acknowledged";
+    case JournalRecord::kEnded:
+      return "ended";
+    default:
+      break;
+  }
+  const v1::WorkerUp& up = record.event().message();
+  return up.has_attempt() ? v1::AttemptState_Name(up.attempt().state()) : "checkpoint";
 }
 
 // The fewest records that add up to `state`.
@@ -122,14 +139,16 @@ absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(Env& env, const std::stri
 }
 
 absl::Status Journal::Append(const JournalRecord& record) {
-  unsynced_ = true;
+  unsynced_ = FailpointsSet() ? NameOf(record) : "a record";
+  if (FailpointsSet()) Failpoint(absl::StrCat("worker.", unsynced_, ".before"));
   return file_->Append(Encode(record));
 }
 
 absl::Status Journal::Sync() {
-  if (!unsynced_) return absl::OkStatus();
+  if (unsynced_.empty()) return absl::OkStatus();
   RETURN_IF_ERROR(file_->Sync());
-  unsynced_ = false;
+  if (FailpointsSet()) Failpoint(absl::StrCat("worker.", unsynced_, ".synced"));
+  unsynced_.clear();
   return absl::OkStatus();
 }
 

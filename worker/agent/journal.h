@@ -60,7 +60,7 @@ class Journal {
 
   JournalState recovered_;
   int64_t dropped_bytes_ = 0;
-  bool unsynced_ = false;
+  std::string unsynced_;  // what was appended last, for failpoints; empty: nothing since the last sync
   std::unique_ptr<AppendFile> file_;
 };
 

@@ -5,7 +5,7 @@ BAZEL ?= bazel
 export BAZEL
 
 IMAGES := arm64-cuda x86_64-cuda x86_64-cpu
-.PHONY: help quickstart test test-all test-unit arm64-test bench bench-gpu fuzz fmt lint dist setup-dev
+.PHONY: help quickstart test test-all test-unit arm64-test bench bench-gpu soak fuzz fmt lint dist setup-dev
 .PHONY: $(IMAGES:%=docker-build-%) $(IMAGES:%=docker-run-%) $(IMAGES:%=docker-clean-%)
 
 help: ## this list
@@ -36,6 +36,10 @@ bench: ## speed and memory beside Transformers + PEFT, and the job path's overhe
 bench-gpu: ## ROW=1b-lora: a row of the GPU benchmark beside Transformers + PEFT + Liger; without ROW: the rows
 	@tools/setup.sh build
 	@tests/benchmarks/gpu/run.sh
+
+soak: ## FAULTS=100 real faults (kills, stops, partitions) drawn by SEED, then a judgement; adds a row to docs/soak.md
+	@tools/setup.sh build
+	@tests/faults/soak.sh
 
 fuzz: ## every fuzz target for FUZZ_SECONDS (30)
 	@tools/setup.sh build dev

@@ -11,6 +11,7 @@
 #include <iostream>
 #include <string>
 
+#include "absl/time/time.h"
 #include "common/version/version.h"
 #include "controller/api/server.h"
 #include "controller/commands.h"
@@ -68,6 +69,11 @@ int main(int argc, char** argv) {
   app.add_option("--listen", options.listen, "HOST:PORT of the API; port 0 picks one")->capture_default_str();
   app.add_option("--transfer-listen", options.transfer_listen, "HOST:PORT of file transfers")->capture_default_str();
   app.add_flag("--insecure", options.insecure, "Listen beyond this machine without credentials");
+  double lost_after = absl::ToDoubleSeconds(options.session.lost_after);
+  app.add_option("--lost-after", lost_after,
+                 "Seconds of a worker's silence after which it gets no work and its jobs' fences begin")
+      ->check(CLI::Range(0.1, 86400.0))
+      ->capture_default_str();
   app.set_version_flag("--version", studio::kVersion);
   app.require_subcommand(0, 1);
   CLI::App* backup = app.add_subcommand("backup", "Has the running controller write a backup, and prints its folder");
@@ -88,5 +94,7 @@ int main(int argc, char** argv) {
   if (*backup) return studio::controller::Backup(address, name);
   if (*restore) return studio::controller::Restore(folder, options.state_dir);
   if (*verify) return studio::controller::Verify(folder.empty() ? options.state_dir : folder);
+  options.session.lost_after = absl::Seconds(lost_after);
+  options.session.heartbeat = options.session.lost_after / 3;
   return Serve(std::move(options));
 }

@@ -42,8 +42,7 @@ std::vector<Point> Points() {
       stored, Story::kTrains);
   add("controller.", {"ATTEMPT_FAILED"}, stored, Story::kFailsOnce);
   add("controller.", {"cancel", "ATTEMPT_CANCELLED"}, stored, Story::kIsCancelled);
-  add("worker.",
-      {"assigned", "ATTEMPT_STARTING", "ATTEMPT_RUNNING", "checkpoint", "ATTEMPT_SUCCEEDED", "ended"},
+  add("worker.", {"assigned", "ATTEMPT_STARTING", "ATTEMPT_RUNNING", "checkpoint", "ATTEMPT_SUCCEEDED", "ended"},
       journalled, Story::kTrains);
   // Never synced by itself: an acknowledgement that is lost is asked for again.
   add("worker.", {"acknowledged"}, {"before"}, Story::kTrains);

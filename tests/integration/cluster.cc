@@ -62,7 +62,8 @@ std::string Absolute(const std::string& path) { return std::filesystem::absolute
 
 Cluster::Cluster(std::string folder, Binaries binaries) : folder_(std::move(folder)), binaries_(std::move(binaries)) {}
 
-absl::Status Cluster::StartController(const std::vector<std::string>& environment) {
+absl::Status Cluster::StartController(const std::vector<std::string>& environment,
+                                      const std::vector<std::string>& flags) {
   LaunchSpec spec;
   spec.argv = {Absolute(binaries_.controller),
                "--state-dir",
@@ -71,6 +72,7 @@ absl::Status Cluster::StartController(const std::vector<std::string>& environmen
                address_,
                "--transfer-listen",
                transfer_address_};
+  spec.argv.insert(spec.argv.end(), flags.begin(), flags.end());
   spec.environment = EnvironmentWith(environment);
   spec.output = LaunchSpec::Output::kPipe;
   ASSIGN_OR_RETURN(controller_, launcher_.Launch(spec));

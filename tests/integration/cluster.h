@@ -45,8 +45,10 @@ class Cluster {
   // `folder` is there and empty.
   Cluster(std::string folder, Binaries binaries);
 
-  // The second time: on the same ports, with the same state. `environment`: NAME=VALUE in addition to ours.
-  absl::Status StartController(const std::vector<std::string>& environment = {});
+  // The second time: on the same ports, with the same state. `environment`: NAME=VALUE in addition to ours; `flags`:
+  // more of the controller's own.
+  absl::Status StartController(const std::vector<std::string>& environment = {},
+                               const std::vector<std::string>& flags = {});
   // `prefix`: a command that starts the worker ("setpriv …"). `flags`: more of the worker's own.
   absl::Status StartWorker(const std::vector<std::string>& prefix = {}, const std::vector<std::string>& flags = {},
                            const std::vector<std::string>& environment = {});

@@ -42,12 +42,14 @@ absl::Status AwaitReadable(int fd, const std::string& what) {
 
 absl::Status Errno(const std::string& what) { return absl::ErrnoToStatus(errno, what); }
 
-// The lock goes with the process, however it ends: a start that does not get it is a second trainer at once.
+// A lock for each job. It goes with the process, however it ends: a start that does not get it is a second trainer of
+// the job at once.
 std::string Script(const std::string& folder, const std::string& trainer) {
-  return absl::StrCat("#!/bin/sh\nif [ \"$1\" = --task ]; then\n  exec 9>'", folder,
-                      "/alive'\n  flock -n 9 || echo \"process $$ of $STUDIO_JOB_ID, attempt $STUDIO_ATTEMPT\" >>'",
-                      folder, "/overlaps'\n  echo \"$$ $STUDIO_JOB_ID $STUDIO_ATTEMPT\" >'", folder,
-                      "/starts'\nfi\nexec '", trainer, "' \"$@\"\n");
+  return absl::StrCat(
+      "#!/bin/sh\nif [ \"$1\" = --task ]; then\n  exec 9>'", folder,
+      "/alive-'\"$STUDIO_JOB_ID\"\n  flock -n 9 || echo \"process $$ of $STUDIO_JOB_ID, attempt $STUDIO_ATTEMPT\" >>'",
+      folder, "/overlaps'\n  echo \"$$ $STUDIO_JOB_ID $STUDIO_ATTEMPT\" >'", folder, "/starts'\nfi\nexec '", trainer,
+      "' \"$@\"\n");
 }
 
 }  // namespace

@@ -1,0 +1,340 @@
+// Real faults on real processes, drawn by a seed: SIGKILL and SIGSTOP of controller, workers, trainers and clients,
+// connections cut, and bytes held in one direction or both; then everything heals, and every job must end well.
+//
+//   bazel run //tests/faults:soak -- [FAULTS] [SEED]
+//
+// Prints what was done and found; exit code 1 where anything was lost, ran twice or was counted twice. Timers are
+// short (lost after 1.5 s, fenced 3 s later), so that some faults outlast the fence: then a second attempt is right, and
+// only one of the two may count.
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include <chrono>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/env/posix_launcher.h"
+#include "common/status/grpc_status.h"
+#include "common/status/macros.h"
+#include "tests/faults/fault_proxy.h"
+#include "tests/integration/cluster.h"
+#include "tests/integration/started_trainers.h"
+
+namespace studio {
+namespace {
+
+constexpr int kWorkers = 3, kJobsAtOnce = 6, kSteps = 60;
+constexpr double kFenceSeconds = 3;
+constexpr auto kSettle = std::chrono::seconds(63);  // the fence, and a minute
+
+// What the faults last: time is what they are made of.
+void Last(int milliseconds) { poll(nullptr, 0, milliseconds); }
+
+class Soak {
+ public:
+  Soak(std::string folder, uint64_t seed)
+      : folder_(std::move(folder)), random_(seed), cluster_(folder_, {}) {}
+
+  absl::Status Run(int faults) {
+    RETURN_IF_ERROR(SetUp());
+    for (int i = 0; i < faults; ++i) {
+      RETURN_IF_ERROR(KeepJobs());
+      RETURN_IF_ERROR(OneFault());
+      Last(Draw(400));
+    }
+    RETURN_IF_ERROR(Settle());
+    RETURN_IF_ERROR(Judge());
+    Report(faults);
+    return absl::OkStatus();
+  }
+
+ private:
+  struct Worker {
+    std::unique_ptr<FaultProxy> way;
+    std::unique_ptr<Process> process;
+  };
+
+  int Draw(int below) { return static_cast<int>(random_() % below); }
+  // Mostly short; one in eight outlasts the fence.
+  int FaultMs() { return Draw(8) == 0 ? 5000 + Draw(2000) : Draw(900); }
+
+  absl::Status StartController() {
+    return cluster_.StartController({}, {"--lost-after", "1.5"});
+  }
+  absl::Status StartWorker(int i) {
+    LaunchSpec spec;
+    spec.argv = {std::filesystem::absolute("worker/agent/studio-worker").string(),
+                 "--controller",
+                 workers_[i].way->address(),
+                 "--state-dir",
+                 absl::StrCat(folder_, "/worker-", i),
+                 "--trainer",
+                 trainers_->program()};
+    spec.environment = EnvironmentWith({});
+    ASSIGN_OR_RETURN(workers_[i].process, launcher_.Launch(spec));
+    return absl::OkStatus();
+  }
+
+  absl::Status SetUp() {
+    ASSIGN_OR_RETURN(trainers_, StartedTrainers::Create(folder_, "tests/noop/noop_trainer"));
+    RETURN_IF_ERROR(StartController());
+    for (int i = 0; i < kWorkers; ++i) {
+      ASSIGN_OR_RETURN(workers_.emplace_back().way, FaultProxy::Start(cluster_.address()));
+      RETURN_IF_ERROR(StartWorker(i));
+    }
+    ASSIGN_OR_RETURN(job_, cluster_.WriteJob({{"noop.steps", absl::StrCat(kSteps)},
+                                              {"noop.step_ms", "20"},
+                                              {"noop.checkpoint_every", "5"}},
+                                             absl::StrCat("retry { max_crashes: 1000 fence_seconds: ", kFenceSeconds,
+                                                          " }\n")));
+    return absl::OkStatus();
+  }
+
+  // A client's submit. What it was told once must stay true.
+  absl::Status Submit(const std::string& request) {
+    ASSIGN_OR_RETURN(const Cluster::Ctl ctl, cluster_.RunCtl({"submit", job_, "-o", "name", "--request-id", request}));
+    if (ctl.exit_code != 0) return absl::OkStatus();  // again later
+    const std::string id = ctl.output.substr(0, ctl.output.find('\n'));
+    const auto [told, is_new] = acknowledged_.emplace(request, id);
+    wanted_.erase(request);
+    if (!is_new && told->second != id) {
+      return absl::DataLossError(absl::StrCat(request, " was ", told->second, " and is now ", id));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<std::vector<v1::JobRecord>> Jobs() {
+    std::vector<v1::JobRecord> jobs;
+    v1::ListJobsRequest request;
+    request.set_limit(1000);
+    for (;;) {
+      grpc::ClientContext context;
+      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(2));
+      v1::ListJobsResponse response;
+      RETURN_IF_ERROR(FromGrpc(cluster_.api().ListJobs(&context, request, &response)));
+      jobs.insert(jobs.end(), response.records().begin(), response.records().end());
+      if (!response.more()) return jobs;
+      request.set_before_id(jobs.back().id());
+    }
+  }
+
+  absl::Status KeepJobs() {
+    for (const std::string& request : std::set<std::string>(wanted_)) RETURN_IF_ERROR(Submit(request));
+    const absl::StatusOr<std::vector<v1::JobRecord>> jobs = Jobs();
+    if (!jobs.ok()) return absl::OkStatus();  // away just now
+    int live = 0;
+    for (const v1::JobRecord& job : *jobs) {
+      if (job.state() == v1::FAILED) return absl::InternalError("a job FAILED: " + job.ShortDebugString());
+      live += job.state() != v1::SUCCEEDED ? 1 : 0;
+    }
+    while (live++ < kJobsAtOnce) {
+      const std::string request = absl::StrCat("soak-", next_request_++);
+      wanted_.insert(request);
+      RETURN_IF_ERROR(Submit(request));
+    }
+    return absl::OkStatus();
+  }
+
+  void LookForTrainers() {
+    while (trainers_->More()) {
+      absl::StatusOr<StartedTrainer> trainer = trainers_->Next();
+      if (trainer.ok()) running_.push_back(*std::move(trainer));  // else it is gone already
+    }
+    std::erase_if(running_, [](const StartedTrainer& trainer) { return trainer.Ended(); });
+  }
+
+  absl::Status OneFault() {
+    Worker& worker = workers_[Draw(kWorkers)];
+    const int which = static_cast<int>(&worker - workers_.data());
+    LookForTrainers();
+    switch (Draw(9)) {
+      case 0:
+        ++done_["controller killed"];
+        cluster_.KillController();
+        Last(FaultMs());
+        return StartController();
+      case 1:
+        ++done_["controller stopped and continued"];
+        return StopAndContinue(cluster_.controller_pid());
+      case 2:
+        ++done_["worker killed"];
+        worker.process->Kill(SIGKILL);
+        worker.process.reset();
+        Last(FaultMs());
+        return StartWorker(which);
+      case 3:
+        ++done_["worker stopped and continued"];
+        return StopAndContinue(worker.process->pid());
+      case 4:
+        if (running_.empty()) return OneFault();
+        ++done_["trainer killed"];
+        (void)running_[Draw(static_cast<int>(running_.size()))].Kill();
+        return absl::OkStatus();
+      case 5:
+        if (running_.empty()) return OneFault();
+        ++done_["trainer stopped and continued"];
+        return StopAndContinue(running_[Draw(static_cast<int>(running_.size()))].pid());
+      case 6: {
+        ++done_["client killed"];
+        const std::string request = absl::StrCat("soak-", next_request_++);
+        wanted_.insert(request);
+        return SubmitAndDie(request);
+      }
+      case 7:
+        ++done_["connections cut"];
+        worker.way->Cut();
+        return absl::OkStatus();
+      default: {
+        const int direction = Draw(3);
+        ++done_[direction == 0 ? "partition" : direction == 1 ? "partition, unheard" : "partition, deaf"];
+        worker.way->Hold(direction != 2, direction != 1);
+        Last(FaultMs());
+        if (Draw(2) == 0) worker.way->Cut();
+        worker.way->Hold(false, false);
+        return absl::OkStatus();
+      }
+    }
+  }
+
+  absl::Status StopAndContinue(int pid) {
+    kill(pid, SIGSTOP);
+    Last(FaultMs());
+    kill(pid, SIGCONT);
+    return absl::OkStatus();
+  }
+
+  absl::Status SubmitAndDie(const std::string& request) {
+    LaunchSpec spec;
+    spec.argv = {std::filesystem::absolute("studioctl/studioctl").string(), "submit", job_, "--request-id", request};
+    spec.environment = EnvironmentWith({"STUDIO_CONTROLLER=" + cluster_.address(), "HOME=" + folder_});
+    spec.output = LaunchSpec::Output::kPipeBoth;
+    ASSIGN_OR_RETURN(const std::unique_ptr<Process> client, launcher_.Launch(spec));
+    Last(Draw(60));
+    client->Kill(SIGKILL);
+    return absl::OkStatus();
+  }
+
+  absl::Status Settle() {
+    const auto deadline = std::chrono::steady_clock::now() + kSettle;
+    std::string unsettled = "the controller does not answer";
+    while (std::chrono::steady_clock::now() < deadline) {
+      for (const std::string& request : std::set<std::string>(wanted_)) RETURN_IF_ERROR(Submit(request));
+      const absl::StatusOr<std::vector<v1::JobRecord>> jobs = Jobs();
+      if (jobs.ok()) {
+        unsettled.clear();
+        for (const v1::JobRecord& job : *jobs) {
+          if (job.state() != v1::SUCCEEDED) unsettled = job.ShortDebugString();
+        }
+        if (unsettled.empty() && wanted_.empty()) return absl::OkStatus();
+      }
+      Last(200);
+    }
+    return absl::DeadlineExceededError("not settled: " + unsettled);
+  }
+
+  absl::Status Judge() {
+    ASSIGN_OR_RETURN(const std::vector<v1::JobRecord> jobs, Jobs());
+    if (jobs.size() != acknowledged_.size()) {
+      return absl::DataLossError(absl::StrCat(jobs.size(), " jobs for ", acknowledged_.size(), " requests"));
+    }
+    std::map<std::string, const v1::JobRecord*> by_id;
+    for (const v1::JobRecord& job : jobs) by_id[job.id()] = &job;
+    for (const auto& [request, id] : acknowledged_) {
+      if (by_id.count(id) == 0) return absl::DataLossError(absl::StrCat(request, ", ", id, ", is gone"));
+    }
+    for (const v1::JobRecord& job : jobs) RETURN_IF_ERROR(JudgeJob(job, jobs.front()));
+    RETURN_IF_ERROR(JudgeOverlaps(by_id));
+    for (Worker& worker : workers_) worker.process->Kill(SIGKILL);
+    for (Worker& worker : workers_) worker.process.reset();
+    cluster_.KillController();
+    LaunchSpec verify;
+    verify.argv = {std::filesystem::absolute("controller/studio-controller").string(), "verify", folder_ + "/controller"};
+    verify.environment = EnvironmentWith({});
+    ASSIGN_OR_RETURN(const std::string verified, RunForOutput(launcher_, verify));
+    std::printf("%s", verified.c_str());
+    return absl::OkStatus();
+  }
+
+  absl::Status JudgeJob(const v1::JobRecord& job, const v1::JobRecord& other) {
+    int64_t step = 0;
+    for (const v1::Attempt& attempt : job.attempts()) {
+      ++attempts_;
+      fenced_ += attempt.state() == v1::ATTEMPT_FENCED ? 1 : 0;
+      if (attempt.start_step() < step) return absl::DataLossError("steps went back: " + job.ShortDebugString());
+      step = attempt.start_step();
+    }
+    if (job.checkpoint().step() != kSteps) return absl::DataLossError("last checkpoint: " + job.ShortDebugString());
+    if (job.result().files(0).sha256() != other.result().files(0).sha256()) {
+      return absl::DataLossError("another result: " + job.ShortDebugString());
+    }
+    return absl::OkStatus();
+  }
+
+  // Two trainers of one job at once: only where the earlier attempt had been given up without its worker's word.
+  absl::Status JudgeOverlaps(const std::map<std::string, const v1::JobRecord*>& jobs) {
+    const std::string overlaps = trainers_->overlaps();
+    for (const std::string& line : std::vector<std::string>(absl::StrSplit(overlaps, '\n', absl::SkipEmpty()))) {
+      const std::vector<std::string> words = absl::StrSplit(line, ' ');  // process 7 of j3, attempt 2
+      int attempt = 0;
+      const auto job = words.size() == 6 ? jobs.find(words[3].substr(0, words[3].size() - 1)) : jobs.end();
+      if (job == jobs.end() || !absl::SimpleAtoi(words[5], &attempt)) return absl::InternalError(line);
+      bool fenced = false;
+      for (int i = 0; i + 1 < attempt; ++i) fenced |= job->second->attempts(i).state() == v1::ATTEMPT_FENCED;
+      if (!fenced) return absl::InternalError(absl::StrCat(line, ", and no earlier one was fenced"));
+      ++overlaps_;
+    }
+    return absl::OkStatus();
+  }
+
+  void Report(int faults) {
+    std::printf("%d faults:", faults);
+    for (const auto& [what, times] : done_) std::printf(" %d %s;", times, what.c_str());
+    std::printf("\n%zu jobs, all SUCCEEDED, in %d attempts, %d of them fenced; 0 lost, 0 duplicated, 0 counted twice "
+                "(%d times two trainers of one job, each after its fence)\n",
+                acknowledged_.size(), attempts_, fenced_, overlaps_);
+  }
+
+  const std::string folder_;
+  std::mt19937_64 random_;
+  PosixLauncher launcher_;
+  std::optional<StartedTrainers> trainers_;
+  Cluster cluster_;
+  std::vector<Worker> workers_;
+  std::string job_;
+  std::vector<StartedTrainer> running_;
+  std::set<std::string> wanted_;                     // requests without an answer
+  std::map<std::string, std::string> acknowledged_;  // request → job
+  int next_request_ = 1;
+  std::map<std::string, int> done_;
+  int attempts_ = 0, fenced_ = 0, overlaps_ = 0;
+};
+
+}  // namespace
+}  // namespace studio
+
+int main(int argc, char** argv) {
+  const int faults = argc > 1 ? std::max(1, std::atoi(argv[1])) : 100;
+  const uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : std::random_device()();
+  std::string folder = "/tmp/studio-soak-XXXXXX";
+  if (mkdtemp(folder.data()) == nullptr) return 1;
+  std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
+  const absl::Status status = studio::Soak(folder, seed).Run(faults);
+  if (!status.ok()) {
+    std::fprintf(stderr, "%s\nthe state is left in %s\n", status.ToString().c_str(), folder.c_str());
+    return 1;
+  }
+  std::filesystem::remove_all(folder);
+  return 0;
+}

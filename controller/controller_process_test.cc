@@ -39,6 +39,8 @@ class Process {
                                             "--listen",
                                             "127.0.0.1:0",
                                             "--transfer-listen",
+                                            "127.0.0.1:0",
+                                            "--metrics-listen",
                                             "127.0.0.1:0"};
     std::vector<char*> argv;
     for (const std::string& word : words) argv.push_back(const_cast<char*>(word.c_str()));

@@ -51,6 +51,9 @@ int Serve(studio::controller::ServerOptions options) {
   }
   std::cout << "listening on " << (*server)->address() << "\n"
             << "transfers on " << (*server)->transfer_address() << std::endl;
+  if (!(*server)->metrics_address().empty()) {
+    spdlog::info("metrics on http://{}/metrics", (*server)->metrics_address());
+  }
   int signal_number = 0;
   sigwait(&signals, &signal_number);
   spdlog::info("stopping");
@@ -68,6 +71,8 @@ int main(int argc, char** argv) {
   app.add_option("--state-dir", options.state_dir, "Folder of jobs, files and logs")->capture_default_str();
   app.add_option("--listen", options.listen, "HOST:PORT of the API; port 0 picks one")->capture_default_str();
   app.add_option("--transfer-listen", options.transfer_listen, "HOST:PORT of file transfers")->capture_default_str();
+  app.add_option("--metrics-listen", options.metrics_listen, "HOST:PORT of /metrics for Prometheus; empty: none")
+      ->capture_default_str();
   app.add_flag("--insecure", options.insecure, "Listen beyond this machine without credentials");
   double lost_after = absl::ToDoubleSeconds(options.session.lost_after);
   app.add_option("--lost-after", lost_after,

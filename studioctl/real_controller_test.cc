@@ -38,6 +38,8 @@ class RealControllerTest : public testing::Test {
                                       "--listen",
                                       listen,
                                       "--transfer-listen",
+                                      "127.0.0.1:0",
+                                      "--metrics-listen",
                                       "127.0.0.1:0"};
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());

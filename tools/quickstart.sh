@@ -67,7 +67,7 @@ wait_for() { # wait_for NAME PATTERN: the first match in the program's stdout
   tail -n 20 "$home/log/$name.log" >&2
   return 1
 }
-start controller "$bin/studio-controller" --listen 127.0.0.1:0 --transfer-listen 127.0.0.1:0 \
+start controller "$bin/studio-controller" --listen 127.0.0.1:0 --transfer-listen 127.0.0.1:0 --metrics-listen "" \
   --state-dir "$home/state/controller"
 address=$(wait_for controller 'listening on 127\.0\.0\.1:[0-9]+')
 export STUDIO_CONTROLLER=${address#listening on }

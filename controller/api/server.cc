@@ -76,6 +76,9 @@ absl::StatusOr<std::unique_ptr<grpc::Server>> Build(grpc::ServerBuilder& builder
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(ServerOptions options) {
   RETURN_IF_ERROR(CheckAddress("--listen", options.listen, options.insecure));
   RETURN_IF_ERROR(CheckAddress("--transfer-listen", options.transfer_listen, options.insecure));
+  if (!options.metrics_listen.empty()) {
+    RETURN_IF_ERROR(CheckAddress("--metrics-listen", options.metrics_listen, options.insecure));
+  }
   std::unique_ptr<Server> server(new Server(std::move(options)));
   RETURN_IF_ERROR(server->Open());
   RETURN_IF_ERROR(server->Listen());
@@ -154,10 +157,29 @@ absl::Status Server::Listen() {
   builder.RegisterService(controller_service_.get());
   builder.RegisterService(worker_service_.get());
   ASSIGN_OR_RETURN(server_, Build(builder, options_.listen, address_));
+  if (!options_.metrics_listen.empty()) {
+    ASSIGN_OR_RETURN(metrics_, MetricsServer::Start(options_.metrics_listen, [this] { return Metrics(); }));
+  }
   return absl::OkStatus();
 }
 
+// Counted where it is decided, so printed there, too.
+std::string Server::Metrics() {
+  auto printed = std::make_shared<std::promise<std::string>>();
+  executor_->Post([this, printed] {
+    MetricsText text;
+    loop_->Describe(text);
+    store_->Describe(text);
+    text.Gauge("studio_content_bytes", "Bytes in the content store.", {}, static_cast<double>(content_->TotalBytes()));
+    printed->set_value(std::move(text).Take());
+  });
+  std::future<std::string> page = printed->get_future();
+  // A controller that stops runs nothing that is posted any more.
+  return page.wait_for(std::chrono::seconds(5)) == std::future_status::ready ? page.get() : "";
+}
+
 void Server::Stop() {
+  metrics_.reset();
   // Long streams would hold the ports open until the deadline: they are told to go first.
   const absl::Status stopping = absl::UnavailableError("the controller is stopping; dial again");
   if (controller_service_ != nullptr) controller_service_->EndStreams(stopping);

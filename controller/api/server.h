@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "common/artifact/content_store.h"
 #include "common/artifact/transfer_service.h"
+#include "common/metrics/metrics_server.h"
 #include "controller/api/controller_service.h"
 #include "controller/api/worker_service.h"
 #include "controller/logs/attempt_logs.h"
@@ -34,6 +35,8 @@ struct ServerOptions {
   // Port 0 picks one.
   std::string listen = "127.0.0.1:7070";
   std::string transfer_listen = "127.0.0.1:7071";
+  // HOST:PORT of /metrics for Prometheus; empty: none.
+  std::string metrics_listen = "127.0.0.1:7072";
   // Listen beyond this machine though there are no credentials yet.
   bool insecure = false;
   SessionOptions session;
@@ -49,6 +52,8 @@ class Server {
   // host:port as it came to be.
   const std::string& address() const { return address_; }
   const std::string& transfer_address() const { return transfer_address_; }
+  // Empty where there is none.
+  std::string metrics_address() const { return metrics_ != nullptr ? metrics_->address() : ""; }
 
   void Stop();
 
@@ -57,6 +62,7 @@ class Server {
   absl::Status Open();
   absl::Status Load();
   absl::Status Listen();
+  std::string Metrics();
 
   const ServerOptions options_;
   // In the order of their lives: what is below uses what is above.
@@ -71,6 +77,7 @@ class Server {
   std::unique_ptr<WorkerService> worker_service_;
   std::unique_ptr<grpc::Server> transfer_server_;
   std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<MetricsServer> metrics_;
   std::string address_;
   std::string transfer_address_;
 };

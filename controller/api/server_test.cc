@@ -10,6 +10,7 @@
 
 #include "common/artifact/file_tree.h"
 #include "common/artifact/transfer_client.h"
+#include "common/metrics/http_get.h"
 #include "common/status/grpc_status.h"
 #include "common/status/testing.h"
 #include "common/version/version.h"
@@ -31,7 +32,7 @@ class ServerTest : public testing::Test {
   ServerOptions Options() const {
     ServerOptions options;
     options.state_dir = folder_ + "/state";
-    options.listen = options.transfer_listen = "127.0.0.1:0";
+    options.listen = options.transfer_listen = options.metrics_listen = "127.0.0.1:0";
     return options;
   }
   void StartServer() {
@@ -306,6 +307,25 @@ TEST_F(ServerTest, EndsInTimeWithStreamsOpen) {
   for (std::thread* thread : {&listening, &watching, &following}) thread->join();
   EXPECT_THAT(FromGrpc(watch_end), StatusIs(absl::StatusCode::kUnavailable, HasSubstr("stopping")));
   EXPECT_EQ(log_end.error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(ServerTest, TellsPrometheusWhatHappened) {
+  FakeAgent agent(server_->address());
+  agent.Greet({});
+  ASSERT_OK(Submit());
+  const v1::AttemptKey key = agent.AwaitAssign().key();
+  ASSERT_OK(Submit());
+  v1::AttemptKey stale = key;
+  stale.set_epoch(key.epoch() + 100);
+  agent.Report(stale, v1::ATTEMPT_RUNNING);
+  agent.Report(key, v1::ATTEMPT_FAILED);  // a crash: it goes on with another attempt
+  const std::string page = HttpGet(server_->metrics_address(), "GET /metrics HTTP/1.1\r\n\r\n");
+  for (const char* line :
+       {"studio_jobs_submitted_total 2", "studio_retries_total{reason=\"CRASH\"} 1", "studio_stale_epochs_total 1",
+        "studio_workers{contact=\"yes\"} 1", "studio_queue_seconds_count 2", "studio_fences_total 0"}) {
+    EXPECT_THAT(page, HasSubstr(std::string("\n") + line + "\n"));
+  }
+  EXPECT_THAT(page, HasSubstr("studio_commit_seconds_bucket"));
 }
 
 TEST_F(ServerTest, KeepsToItsFolderAndItsPort) {

@@ -170,6 +170,41 @@ absl::Status ControllerLoop::CheckBlobs(const v1::Artifact& artifact) const {
   return absl::OkStatus();
 }
 
+void ControllerLoop::Describe(MetricsText& text) const {
+  std::map<v1::JobState, int64_t> states;
+  for (const int64_t number : jobs_.live()) ++states[jobs_.Decided(number)->state()];
+  for (const v1::JobState state : {v1::HELD, v1::PENDING, v1::RUNNING, v1::CANCELLING}) {
+    text.Gauge("studio_jobs", "Jobs that have not ended, by state.", {{"state", v1::JobState_Name(state)}},
+               static_cast<double>(states[state]));
+  }
+  int connected = 0, devices = 0;
+  for (const auto& [id, worker] : workers_) {
+    if (!worker.session->connected()) continue;
+    ++connected;
+    devices += worker.session->worker().inventory().devices_size();
+  }
+  text.Gauge("studio_workers", "Workers that are known, by whether they are in contact.", {{"contact", "yes"}},
+             connected);
+  text.Gauge("studio_workers", "", {{"contact", "no"}}, static_cast<double>(workers_.size()) - connected);
+  text.Gauge("studio_devices", "Devices of workers in contact.", {}, devices);
+  const JobCounts& counts = jobs_.counts();
+  text.Counter("studio_jobs_submitted_total", "Jobs accepted.", {}, counts.submitted);
+  for (const v1::JobState state : {v1::SUCCEEDED, v1::FAILED, v1::CANCELLED}) {
+    const auto found = counts.ends.find(state);
+    text.Counter("studio_jobs_ended_total", "Jobs that ended, by how.", {{"state", v1::JobState_Name(state)}},
+                 found == counts.ends.end() ? 0 : found->second);
+  }
+  for (const auto& [reason, times] : counts.retries) {
+    text.Counter("studio_retries_total", "Attempts after which the job went on with another, by their reason.",
+                 {{"reason", v1::Reason_Name(reason)}}, times);
+  }
+  text.Counter("studio_stale_epochs_total", "Words of attempts that were over: acknowledged and ignored.", {},
+               stale_epochs_);
+  text.Counter("studio_fences_total", "Attempts given up because their fence passed.", {}, counts.fences);
+  text.Add("studio_queue_seconds", "From submit, or the end of the last attempt, to the assignment.",
+           counts.queue_seconds);
+}
+
 v1::ListWorkersResponse ControllerLoop::Workers() const {
   v1::ListWorkersResponse response;
   for (const auto& [id, worker] : workers_) *response.add_workers() = worker.session->Describe();

@@ -23,6 +23,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "common/metrics/metrics.h"
 #include "controller/logs/attempt_logs.h"
 #include "controller/loop/job_queue.h"
 #include "controller/loop/job_table.h"
@@ -78,6 +79,8 @@ class ControllerLoop {
   absl::StatusOr<v1::JobRecord> Get(const std::string& id) const;
   absl::StatusOr<v1::ListJobsResponse> List(const v1::ListJobsRequest& request) const;
   v1::ListWorkersResponse Workers() const;
+  // What Prometheus is told of jobs and workers (docs/metrics.md).
+  void Describe(MetricsText& text) const;
 
   absl::StatusOr<int64_t> Watch(const std::string& id, int64_t after_revision, JobTable::Watcher watcher);
   void Unwatch(int64_t watch) { jobs_.Unwatch(watch); }
@@ -153,6 +156,7 @@ class ControllerLoop {
   std::map<std::string, Worker> workers_;
   std::map<int64_t, Stream> streams_;
   int64_t next_stream_ = 1;
+  int64_t stale_epochs_ = 0;  // words of attempts that were over, since the start
   bool plan_requested_ = false;
   absl::Time next_plan_ = absl::InfinitePast();
   std::map<int64_t, LogWatch> log_watches_;

@@ -1,5 +1,7 @@
 #include "controller/loop/job_table.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -75,6 +77,7 @@ void JobTable::Add(v1::JobRecord record, Batch extra, Done done) {
   record.set_revision(1);
   jobs_[*number].decided = std::move(record);
   live_.insert(*number);
+  ++counts_.submitted;
   Save(*number, "submitted", std::move(extra), std::move(done));
 }
 
@@ -87,10 +90,25 @@ absl::Status JobTable::Change(int64_t number, const JobEvent& event, Batch extra
     Barrier(std::move(done));
     return absl::OkStatus();
   }
+  Count(entry.decided, next, event);
   entry.decided = std::move(next);
   if (IsTerminal(entry.decided.state())) live_.erase(number);
   Save(number, FailpointsSet() ? NameOf(event) : "", std::move(extra), std::move(done));
   return absl::OkStatus();
+}
+
+void JobTable::Count(const v1::JobRecord& before, const v1::JobRecord& after, const JobEvent& event) {
+  if (std::holds_alternative<Assigned>(event)) {
+    const google::protobuf::Timestamp& since =
+        before.attempts_size() > 0 ? before.attempts().rbegin()->end_time() : before.submit_time();
+    counts_.queue_seconds.Observe(
+        google::protobuf::util::TimeUtil::DurationToMicroseconds(after.attempts().rbegin()->assigned_time() - since) *
+        1e-6);
+  }
+  if (const auto* given_up = std::get_if<GivenUp>(&event)) counts_.fences += given_up->fenced ? 1 : 0;
+  if (before.state() == after.state()) return;
+  if (after.state() == v1::PENDING && after.attempts_size() > 0) ++counts_.retries[after.attempts().rbegin()->reason()];
+  if (IsTerminal(after.state())) ++counts_.ends[after.state()];
 }
 
 void JobTable::Save(int64_t number, const std::string& what, Batch extra, Done done) {

@@ -18,11 +18,21 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/job/job_machine.h"
+#include "common/metrics/metrics.h"
 #include "controller/store/store.h"
 
 namespace studio::controller {
 
 using Post = std::function<void(std::function<void()>)>;
+
+// What has happened to jobs since this controller started.
+struct JobCounts {
+  int64_t submitted = 0;
+  int64_t fences = 0;
+  std::map<v1::Reason, int64_t> retries;  // attempts after which the job went back to PENDING
+  std::map<v1::JobState, int64_t> ends;   // jobs that ended, by how
+  Histogram queue_seconds;                // from submit, or the last attempt's end, to the assignment
+};
 
 class JobTable {
  public:
@@ -56,6 +66,8 @@ class JobTable {
   // Points of an attempt, for people: shown at once, stored with the next change. Older attempts' are passed over.
   void ShowPoints(int64_t number, int attempt, std::vector<v1::Progress> points);
 
+  const JobCounts& counts() const { return counts_; }
+
   // Jobs that are not terminal, oldest first.
   const std::set<int64_t>& live() const { return live_; }
   // Newest first, below `before` (0: all), of these states (empty: all).
@@ -76,6 +88,7 @@ class JobTable {
   v1::JobRecord Shown(const Entry& entry) const;
   void Publish(Entry& entry, const std::vector<v1::Progress>& points);
   // `what`: the change, for failpoints.
+  void Count(const v1::JobRecord& before, const v1::JobRecord& after, const JobEvent& event);
   void Save(int64_t number, const std::string& what, Batch extra, Done done);
 
   Store& store_;
@@ -84,6 +97,7 @@ class JobTable {
   const OnDecided on_decided_;
   std::map<int64_t, Entry> jobs_;
   std::set<int64_t> live_;
+  JobCounts counts_;
   std::map<int64_t, int64_t> watches_;  // watch → job
   int64_t next_watch_ = 1;
 };

@@ -149,6 +149,7 @@ absl::Status ControllerLoop::ApplyFor(const std::string& worker_id, int64_t numb
 void ControllerLoop::ChangeFor(const std::string& worker_id, ChangeJob change) {
   int64_t number = 0;
   const auto answer = [this, worker_id, token = change.token](StoreOutcome outcome) {
+    stale_epochs_ += outcome == StoreOutcome::kStale ? 1 : 0;
     Do(worker_id, WorkerOf(worker_id).session->OnStored(token, outcome));
   };
   if (AttemptOn(worker_id, change.key, &number) == nullptr) return answer(StoreOutcome::kStale);

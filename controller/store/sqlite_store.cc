@@ -231,6 +231,13 @@ int64_t SqliteStore::transactions() const {
   return transactions_;
 }
 
+void SqliteStore::Describe(MetricsText& text) const {
+  std::lock_guard lock(mutex_);
+  text.Add("studio_commit_seconds", "From a change's commit to its being durable.", commit_seconds_);
+  text.Counter("studio_transactions_total", "Transactions of the store: one fsync each.", {}, transactions_);
+  text.Gauge("studio_commits_waiting", "Commits that wait for the store.", {}, static_cast<double>(queue_.size()));
+}
+
 void SqliteStore::BackUp(std::string path, Done done) {
   {
     std::unique_lock lock(mutex_);
@@ -279,6 +286,13 @@ void SqliteStore::Write() {
     if (!group.empty()) {
       // A batch after a lost one would rest on what is not there: the first failure is the last word.
       if (failure_.ok()) failure_ = WriteTogether(group);
+      {
+        const auto now = std::chrono::steady_clock::now();
+        std::lock_guard lock(mutex_);
+        for (const Waiting& waiting : group) {
+          commit_seconds_.Observe(std::chrono::duration<double>(now - waiting.since).count());
+        }
+      }
       for (const Waiting& waiting : group) waiting.done(failure_);
     }
     if (copy != nullptr) Step(copy, group.empty());

@@ -9,6 +9,7 @@
 // waits, then closes. docs/failure_model.md says what is stored when.
 #pragma once
 
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <memory>
@@ -16,6 +17,7 @@
 #include <string>
 #include <thread>
 
+#include "common/metrics/metrics.h"
 #include "controller/store/store.h"
 
 struct sqlite3;
@@ -39,12 +41,15 @@ class SqliteStore : public Store {
 
   // Transactions so far: fewer than batches where several shared one.
   int64_t transactions() const;
+  // What Prometheus is told (docs/metrics.md).
+  void Describe(MetricsText& text) const;
 
  private:
   explicit SqliteStore(sqlite3* database);
   struct Waiting {
     Batch batch;
     Done done;
+    std::chrono::steady_clock::time_point since = std::chrono::steady_clock::now();
   };
   struct Copy;
   void Write();
@@ -58,6 +63,7 @@ class SqliteStore : public Store {
   std::unique_ptr<Copy> copy_;  // guarded by mutex_: on its way to the writer
   bool copying_ = false;        // guarded by mutex_
   bool stopping_ = false;       // guarded by mutex_
+  Histogram commit_seconds_;    // guarded by mutex_
   int64_t transactions_ = 0;    // guarded by mutex_
   absl::Status failure_;        // the writer's alone
   std::thread writer_;

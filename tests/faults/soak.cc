@@ -4,8 +4,8 @@
 //   bazel run //tests/faults:soak -- [FAULTS] [SEED]
 //
 // Prints what was done and found; exit code 1 where anything was lost, ran twice or was counted twice. Timers are
-// short (lost after 1.5 s, fenced 3 s later), so that some faults outlast the fence: then a second attempt is right, and
-// only one of the two may count.
+// short (lost after 1.5 s, fenced 3 s later), so that some faults outlast the fence: then a second attempt is right,
+// and only one of the two may count.
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -44,8 +44,7 @@ void Last(int milliseconds) { poll(nullptr, 0, milliseconds); }
 
 class Soak {
  public:
-  Soak(std::string folder, uint64_t seed)
-      : folder_(std::move(folder)), random_(seed), cluster_(folder_, {}) {}
+  Soak(std::string folder, uint64_t seed) : folder_(std::move(folder)), random_(seed), cluster_(folder_, {}) {}
 
   absl::Status Run(int faults) {
     RETURN_IF_ERROR(SetUp());
@@ -70,9 +69,7 @@ class Soak {
   // Mostly short; one in eight outlasts the fence.
   int FaultMs() { return Draw(8) == 0 ? 5000 + Draw(2000) : Draw(900); }
 
-  absl::Status StartController() {
-    return cluster_.StartController({}, {"--lost-after", "1.5"});
-  }
+  absl::Status StartController() { return cluster_.StartController({}, {"--lost-after", "1.5"}); }
   absl::Status StartWorker(int i) {
     LaunchSpec spec;
     spec.argv = {std::filesystem::absolute("worker/agent/studio-worker").string(),
@@ -94,11 +91,10 @@ class Soak {
       ASSIGN_OR_RETURN(workers_.emplace_back().way, FaultProxy::Start(cluster_.address()));
       RETURN_IF_ERROR(StartWorker(i));
     }
-    ASSIGN_OR_RETURN(job_, cluster_.WriteJob({{"noop.steps", absl::StrCat(kSteps)},
-                                              {"noop.step_ms", "20"},
-                                              {"noop.checkpoint_every", "5"}},
-                                             absl::StrCat("retry { max_crashes: 1000 fence_seconds: ", kFenceSeconds,
-                                                          " }\n")));
+    ASSIGN_OR_RETURN(job_,
+                     cluster_.WriteJob(
+                         {{"noop.steps", absl::StrCat(kSteps)}, {"noop.step_ms", "20"}, {"noop.checkpoint_every", "5"}},
+                         absl::StrCat("retry { max_crashes: 1000 fence_seconds: ", kFenceSeconds, " }\n")));
     return absl::OkStatus();
   }
 
@@ -260,7 +256,8 @@ class Soak {
     for (Worker& worker : workers_) worker.process.reset();
     cluster_.KillController();
     LaunchSpec verify;
-    verify.argv = {std::filesystem::absolute("controller/studio-controller").string(), "verify", folder_ + "/controller"};
+    verify.argv = {std::filesystem::absolute("controller/studio-controller").string(), "verify",
+                   folder_ + "/controller"};
     verify.environment = EnvironmentWith({});
     ASSIGN_OR_RETURN(const std::string verified, RunForOutput(launcher_, verify));
     std::printf("%s", verified.c_str());
@@ -301,9 +298,10 @@ class Soak {
   void Report(int faults) {
     std::printf("%d faults:", faults);
     for (const auto& [what, times] : done_) std::printf(" %d %s;", times, what.c_str());
-    std::printf("\n%zu jobs, all SUCCEEDED, in %d attempts, %d of them fenced; 0 lost, 0 duplicated, 0 counted twice "
-                "(%d times two trainers of one job, each after its fence)\n",
-                acknowledged_.size(), attempts_, fenced_, overlaps_);
+    std::printf(
+        "\n%zu jobs, all SUCCEEDED, in %d attempts, %d of them fenced; 0 lost, 0 duplicated, 0 counted twice "
+        "(%d times two trainers of one job, each after its fence)\n",
+        acknowledged_.size(), attempts_, fenced_, overlaps_);
   }
 
   const std::string folder_;

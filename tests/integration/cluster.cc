@@ -71,7 +71,9 @@ absl::Status Cluster::StartController(const std::vector<std::string>& environmen
                "--listen",
                address_,
                "--transfer-listen",
-               transfer_address_};
+               transfer_address_,
+               "--metrics-listen",
+               "127.0.0.1:0"};
   spec.argv.insert(spec.argv.end(), flags.begin(), flags.end());
   spec.environment = EnvironmentWith(environment);
   spec.output = LaunchSpec::Output::kPipe;

@@ -27,7 +27,7 @@ bin/studio-trainer-cuda --probe | tee "$out/probe.txt"
 grep -q 'CUDA' "$out/probe.txt" || { echo "the trainer sees no CUDA device" >&2; code=1; }
 
 echo "== SmolLM2's shape through controller, agent and CUDA trainer"
-bin/studio-controller --listen 127.0.0.1:0 --transfer-listen 127.0.0.1:0 --state-dir "$state/controller" \
+bin/studio-controller --listen 127.0.0.1:0 --transfer-listen 127.0.0.1:0 --metrics-listen "" --state-dir "$state/controller" \
   >"$state/controller.out" 2>"$out/controller.log" &
 children+=($!)
 for _ in $(seq 100); do grep -q 'listening on' "$state/controller.out" && break; sleep 0.1; done

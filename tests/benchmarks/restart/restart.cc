@@ -77,9 +77,8 @@ absl::Status SubmitMany(Cluster& cluster, const v1::SubmitJobRequest& like, int 
   std::vector<std::thread> threads;
   const int each = (to - from + kThreads - 1) / kThreads;
   for (int i = 0; i < kThreads; ++i) {
-    threads.emplace_back([&, i] {
-      results[i] = Submit(cluster, like, from + i * each, std::min(to, from + (i + 1) * each));
-    });
+    threads.emplace_back(
+        [&, i] { results[i] = Submit(cluster, like, from + i * each, std::min(to, from + (i + 1) * each)); });
   }
   for (std::thread& thread : threads) thread.join();
   for (const absl::Status& result : results) RETURN_IF_ERROR(result);
@@ -90,8 +89,8 @@ absl::Status Run(const std::string& folder, int jobs, int workers) {
   Cluster cluster(folder, {});
   PosixLauncher launcher;
   RETURN_IF_ERROR(cluster.StartController());
-  ASSIGN_OR_RETURN(const std::string first,
-                   cluster.Submit({{"noop.steps", "1000000"}, {"noop.step_ms", "200"}}, "resources { backend: MPS }\n"));
+  ASSIGN_OR_RETURN(const std::string first, cluster.Submit({{"noop.steps", "1000000"}, {"noop.step_ms", "200"}},
+                                                           "resources { backend: MPS }\n"));
   ASSIGN_OR_RETURN(const v1::JobRecord record, cluster.AwaitState(first, v1::PENDING));
   v1::SubmitJobRequest waits;
   *waits.mutable_job() = record.job();
@@ -132,9 +131,10 @@ absl::Status Run(const std::string& folder, int jobs, int workers) {
   ASSIGN_OR_RETURN(const std::vector<v1::JobRecord> running, Running(cluster));
   int untouched = 0;
   for (const v1::JobRecord& job : running) untouched += job.attempts_size() == 1 ? 1 : 0;
-  std::printf("%d jobs, %d workers: killed; serves after %.2f s, all workers back after %.2f s, %d of %d attempts "
-              "untouched\n",
-              jobs, workers, serves, connected, untouched, workers);
+  std::printf(
+      "%d jobs, %d workers: killed; serves after %.2f s, all workers back after %.2f s, %d of %d attempts "
+      "untouched\n",
+      jobs, workers, serves, connected, untouched, workers);
   return untouched == workers ? absl::OkStatus() : absl::InternalError("training noticed");
 }
 

@@ -14,7 +14,7 @@
 
 namespace studio::controller {
 
-ControllerLoop::ControllerLoop(Store& store, AttemptLogs& logs, LoopOptions options)
+ControllerLoop::ControllerLoop(Store& store, LogKeeper& logs, LoopOptions options)
     : logs_(logs),
       store_(store),
       options_(std::move(options)),

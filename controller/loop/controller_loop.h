@@ -23,7 +23,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "controller/logs/attempt_logs.h"
+#include "controller/logs/log_keeper.h"
 #include "controller/loop/job_table.h"
 #include "controller/session/worker_session.h"
 #include "controller/store/store.h"
@@ -65,7 +65,7 @@ class ControllerLoop {
   template <typename T>
   using Reply = std::function<void(absl::StatusOr<T>)>;
 
-  ControllerLoop(Store& store, AttemptLogs& logs, LoopOptions options);
+  ControllerLoop(Store& store, LogKeeper& logs, LoopOptions options);
 
   // Loads what is stored. Every attempt counts as just renewed.
   absl::Status Start();
@@ -141,7 +141,7 @@ class ControllerLoop {
   // The attempt that the key names, if this worker has a part in it. Also an ended one.
   const v1::Attempt* AttemptOn(const std::string& worker_id, const v1::AttemptKey& key, int64_t* number) const;
 
-  AttemptLogs& logs_;
+  LogKeeper& logs_;
   Store& store_;
   const LoopOptions options_;
   JobTable jobs_;

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "common/status/testing.h"
+#include "controller/logs/attempt_logs.h"
 #include "controller/store/memory_store.h"
 
 namespace studio::controller {

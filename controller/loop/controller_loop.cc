@@ -50,10 +50,16 @@ absl::Status ControllerLoop::Start() {
 absl::Duration ControllerLoop::Tick() {
   absl::Time next = absl::InfiniteFuture();
   const absl::Time now = options_.now();
+  // It was stopped, or its machine slept: what the workers said meanwhile has yet to be read.
+  if (now >= next_tick_ + options_.session.lost_after) {
+    spdlog::warn("away for {}: every attempt counts as just renewed", absl::FormatDuration(now - next_tick_));
+    for (auto& [id, worker] : workers_) worker.session->RenewAll(now);
+  }
   for (auto& [id, worker] : workers_) {
     if (worker.session->NextDeadline() <= now) Do(id, worker.session->OnTick(now));
     next = std::min(next, worker.session->NextDeadline());
   }
+  next_tick_ = next;
   return next - now;
 }
 

@@ -90,7 +90,8 @@ class ControllerLoop {
   // Ends every worker's stream, as the controller goes away.
   void CloseStreams(const absl::Status& why);
 
-  // Does what is due, and says how long until the next thing is.
+  // Does what is due, and says how long until the next thing is. Called much later than that, it takes the time as its
+  // own absence, which fences nobody.
   absl::Duration Tick();
 
  private:
@@ -152,6 +153,8 @@ class ControllerLoop {
   std::map<int64_t, Stream> streams_;
   int64_t next_stream_ = 1;
   bool plan_requested_ = false;
+  // When Tick asked to run again: much later means that this process stood still.
+  absl::Time next_tick_ = absl::InfiniteFuture();
   std::map<int64_t, LogWatch> log_watches_;
   int64_t next_log_watch_ = 1;
 };

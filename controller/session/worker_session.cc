@@ -386,6 +386,11 @@ SessionActions WorkerSession::OnTick(absl::Time now) {
   return actions;
 }
 
+void WorkerSession::RenewAll(absl::Time now) {
+  last_heard_ = now;
+  for (auto& [job_id, attempt] : attempts_) attempt.renewed = now;
+}
+
 absl::Time WorkerSession::NextDeadline() const {
   absl::Time next = absl::InfiniteFuture();
   if (stream_ != Stream::kSilent && !quiet_) next = last_heard_ + options_.lost_after;

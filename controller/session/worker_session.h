@@ -110,6 +110,8 @@ class WorkerSession {
   SessionActions OnMessage(const v1::WorkerUp& message, absl::Time now);
   SessionActions OnStored(int64_t token, StoreOutcome outcome);
   SessionActions OnTick(absl::Time now);
+  // The controller itself was away: nobody's silence counts from before now.
+  void RenewAll(absl::Time now);
   // When OnTick has something to do next.
   absl::Time NextDeadline() const;
 

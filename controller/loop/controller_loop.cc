@@ -51,7 +51,7 @@ absl::Duration ControllerLoop::Tick() {
   absl::Time next = absl::InfiniteFuture();
   const absl::Time now = options_.now();
   // It was stopped, or its machine slept: what the workers said meanwhile has yet to be read.
-  if (now >= next_tick_ + options_.session.lost_after) {
+  if (now >= next_tick_ + options_.session.lost_after - options_.session.heartbeat) {
     spdlog::warn("away for {}: every attempt counts as just renewed", absl::FormatDuration(now - next_tick_));
     for (auto& [id, worker] : workers_) worker.session->RenewAll(now);
   }
@@ -59,6 +59,8 @@ absl::Duration ControllerLoop::Tick() {
     if (worker.session->NextDeadline() <= now) Do(id, worker.session->OnTick(now));
     next = std::min(next, worker.session->NextDeadline());
   }
+  // Often enough to tell a long wait from having stood still for lost_after.
+  if (next < absl::InfiniteFuture()) next = std::min(next, now + options_.session.heartbeat);
   next_tick_ = next;
   return next - now;
 }

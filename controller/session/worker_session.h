@@ -181,6 +181,7 @@ class WorkerSession {
   std::deque<Unacknowledged> unacknowledged_;
   std::set<int64_t> told_over_;                // epochs, on this stream
   std::set<int64_t> listed_;                   // epochs that the last Hello lists
+  std::set<int64_t> ended_at_hello_;           // epochs whose unacknowledged end it lists
   std::vector<v1::AttemptKey> over_at_hello_;  // to be told when ready
 };
 

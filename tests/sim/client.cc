@@ -70,22 +70,24 @@ void Client::Ask(std::function<void(std::shared_ptr<bool>)> call, std::shared_pt
 void Client::SubmitUntilAnswered() {
   Ask(
       [this](std::shared_ptr<bool> answered) {
-        controller_.loop().Submit("local", RequestFor(script_), [this, answered](absl::StatusOr<v1::SubmitJobResponse> response) {
-          // The answer may be lost on its way, too.
-          if (!response.ok() || random_.Chance(10)) return;
-          history_.SubmitAnswered(response->record().request_id(), response->record());
-          if (std::exchange(*answered, true)) return;
-          --pending_;
-          job_id_ = response->record().id();
-          if (script_.cancel_at < absl::InfiniteDuration()) {
-            ++pending_;
-            engine_.At(absl::FromUnixSeconds(1'000'000'000) + script_.cancel_at, nullptr, [this] { CancelUntilAnswered(); });
-          }
-          if (script_.retried) {
-            ++pending_;
-            RetryUntilAnswered();
-          }
-        });
+        controller_.loop().Submit("local", RequestFor(script_),
+                                  [this, answered](absl::StatusOr<v1::SubmitJobResponse> response) {
+                                    // The answer may be lost on its way, too.
+                                    if (!response.ok() || random_.Chance(10)) return;
+                                    history_.SubmitAnswered(response->record().request_id(), response->record());
+                                    if (std::exchange(*answered, true)) return;
+                                    --pending_;
+                                    job_id_ = response->record().id();
+                                    if (script_.cancel_at < absl::InfiniteDuration()) {
+                                      ++pending_;
+                                      engine_.At(absl::FromUnixSeconds(1'000'000'000) + script_.cancel_at, nullptr,
+                                                 [this] { CancelUntilAnswered(); });
+                                    }
+                                    if (script_.retried) {
+                                      ++pending_;
+                                      RetryUntilAnswered();
+                                    }
+                                  });
       },
       std::make_shared<bool>(false));
 }

@@ -56,7 +56,7 @@ void ControllerHost::Pause(absl::Duration length) {
   process_.paused_until = std::max(process_.paused_until, engine_.now() + length);
   // As long as it takes to lose a worker: an absence. What is shorter, lost_after makes up for.
   if (process_.paused_until - engine_.now() < controller::SessionOptions().lost_after) return;
-  engine_.At(process_.paused_until, nullptr, [this] { history_.Listens(); });
+  engine_.At(process_.paused_until, &process_, [this] { history_.Listens(); });
 }
 
 void ControllerHost::Run(Engine::Task task) {

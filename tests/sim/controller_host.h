@@ -1,5 +1,5 @@
-// The controller's machine: runs a ControllerLoop over a SimStore, as controller/api's server does with an executor, and
-// starts it again when it has died.
+// The controller's machine: runs a ControllerLoop over a SimStore, as controller/api's server does with an executor,
+// and starts it again when it has died.
 #pragma once
 
 #include <functional>

@@ -10,6 +10,11 @@ void Engine::At(absl::Time time, SimProcess* process, Task task) {
   std::push_heap(heap_.begin(), heap_.end(), Later);
 }
 
+void Engine::Clear() {
+  // What an event owned may schedule another as it goes.
+  while (!heap_.empty()) std::exchange(heap_, {}).clear();
+}
+
 void Engine::RunUntil(absl::Time end, const std::function<bool()>& done) {
   while (!heap_.empty() && heap_.front().time <= end) {
     std::pop_heap(heap_.begin(), heap_.end(), Later);

@@ -50,6 +50,8 @@ class Engine {
   void After(absl::Duration delay, SimProcess* process, Task task) { At(now_ + delay, process, std::move(task)); }
   // Runs what is due until then, or until `done`.
   void RunUntil(absl::Time end, const std::function<bool()>& done = {});
+  // Forgets what is to come, so that what it refers to may go.
+  void Clear();
   int64_t events() const { return events_; }
 
  private:
@@ -60,9 +62,7 @@ class Engine {
     int64_t life;
     Task task;
   };
-  static bool Later(const Event& a, const Event& b) {
-    return a.time != b.time ? a.time > b.time : a.number > b.number;
-  }
+  static bool Later(const Event& a, const Event& b) { return a.time != b.time ? a.time > b.time : a.number > b.number; }
 
   absl::Time now_ = absl::FromUnixSeconds(1'000'000'000);
   std::vector<Event> heap_;

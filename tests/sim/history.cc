@@ -11,7 +11,8 @@ void History::Note(const std::string& line) {
   mix(static_cast<uint64_t>(absl::ToUnixNanos(engine_.now())));
   for (const char c : line) mix(static_cast<uint8_t>(c));
   if (!keep_lines_) return;
-  lines_.push_back(absl::StrFormat("%9.3f s  %s", absl::ToDoubleSeconds(engine_.now() - absl::FromUnixSeconds(1'000'000'000)), line));
+  lines_.push_back(absl::StrFormat("%9.3f s  %s",
+                                   absl::ToDoubleSeconds(engine_.now() - absl::FromUnixSeconds(1'000'000'000)), line));
 }
 
 void History::Violation(const std::string& invariant, const std::string& what) {
@@ -22,11 +23,13 @@ void History::Violation(const std::string& invariant, const std::string& what) {
 void History::Durable(const v1::JobRecord& record) {
   const auto found = jobs_.find(record.id());
   const v1::Attempt* last = record.attempts_size() > 0 ? &*record.attempts().rbegin() : nullptr;
-  Note(absl::StrCat(record.id(), " (", record.request_id(), ") is ", v1::JobState_Name(record.state()),
-                    last == nullptr ? ""
-                                    : absl::StrCat(", attempt ", last->number(), " on ", last->ranks(0).worker_id(), " (epoch ", last->epoch(), ") ",
-                                                   v1::AttemptState_Name(last->state()), " ", v1::Reason_Name(last->reason())),
-                    record.has_checkpoint() ? absl::StrCat(", checkpoint of step ", record.checkpoint().step()) : ""));
+  Note(absl::StrCat(
+      record.id(), " (", record.request_id(), ") is ", v1::JobState_Name(record.state()),
+      last == nullptr
+          ? ""
+          : absl::StrCat(", attempt ", last->number(), " on ", last->ranks(0).worker_id(), " (epoch ", last->epoch(),
+                         ") ", v1::AttemptState_Name(last->state()), " ", v1::Reason_Name(last->reason())),
+      record.has_checkpoint() ? absl::StrCat(", checkpoint of step ", record.checkpoint().step()) : ""));
   if (found == jobs_.end()) {
     CheckTransition(v1::JobRecord(), record);
     jobs_[record.id()] = record;
@@ -37,7 +40,8 @@ void History::Durable(const v1::JobRecord& record) {
 }
 
 void History::RankBegan(const std::string& worker, const v1::TrainerTask& task) {
-  Note(absl::StrCat("rank ", task.rank().rank(), " of ", task.job_id(), " attempt ", task.attempt(), " begins on ", worker));
+  Note(absl::StrCat("rank ", task.rank().rank(), " of ", task.job_id(), " attempt ", task.attempt(), " begins on ",
+                    worker));
   for (const auto& [key, rank] : ranks_) {
     if (rank.worker == worker && rank.task.job_id() == task.job_id() && rank.task.epoch() != task.epoch()) {
       Violation("OneLiveAttempt", absl::StrCat(task.job_id(), " runs twice on ", worker));
@@ -47,7 +51,8 @@ void History::RankBegan(const std::string& worker, const v1::TrainerTask& task) 
 }
 
 void History::RankEnded(const std::string& worker, const v1::TrainerTask& task) {
-  Note(absl::StrCat("rank ", task.rank().rank(), " of ", task.job_id(), " attempt ", task.attempt(), " ends on ", worker));
+  Note(absl::StrCat("rank ", task.rank().rank(), " of ", task.job_id(), " attempt ", task.attempt(), " ends on ",
+                    worker));
   ranks_.erase({task.epoch(), task.rank().rank()});
 }
 

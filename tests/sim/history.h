@@ -1,7 +1,7 @@
 // What happened in a run, as the invariants see it, and the hash by which two runs are the same.
 //
-// Told by the simulated parts; judged here at once, by one function an invariant (invariants.cc). The names are those of
-// docs/failure_model.md. Time is the engine's.
+// Told by the simulated parts; judged here at once, by one function an invariant (invariants.cc). The names are those
+// of docs/failure_model.md. Time is the engine's.
 #pragma once
 
 #include <cstdint>
@@ -36,13 +36,18 @@ class History {
   // The controller hands a message to a worker's stream.
   void Told(const std::string& worker, const v1::WorkerDown& down);
   // A message of this worker reached a controller that lives.
-  void Heard(const std::string& worker) { heard_[worker] = engine_.now(); }
+  void Heard(const std::string& worker) { heard_[worker].push_back(engine_.now()); }
   // The controller (started or woke and) listens from now on.
-  void Listens() { listens_since_ = engine_.now(); }
+  void Listens() { listens_.push_back(engine_.now()); }
   void RankBegan(const std::string& worker, const v1::TrainerTask& task);
   void RankEnded(const std::string& worker, const v1::TrainerTask& task);
   // Whether a blob of the content store holds what this job's checkpoint of this step must hold.
   std::function<bool(const v1::CheckpointManifest&)> verifies;
+
+  // Whether a result holds what this job's must hold.
+  std::function<bool(const v1::JobRecord&)> result_verifies;
+  // Whether the job's script or its small budget may have it FAILED.
+  std::function<bool(const v1::JobRecord&)> may_fail;
 
   // When all must be settled.
   void CheckSettled();
@@ -77,8 +82,8 @@ class History {
   std::map<std::string, std::string> answered_;
   std::set<std::string> cancels_;
   std::map<int64_t, std::string> epochs_;
-  std::map<std::string, absl::Time> heard_;
-  absl::Time listens_since_ = absl::InfinitePast();
+  std::map<std::string, std::vector<absl::Time>> heard_;
+  std::vector<absl::Time> listens_;
   std::map<std::pair<int64_t, int>, Rank> ranks_;  // by epoch and rank
 };
 

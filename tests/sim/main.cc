@@ -25,7 +25,7 @@ void TellStory(uint64_t seed, const std::string& invariant, bool whole) {
   std::cout << "seed " << seed << " in " << scenario.jobs.size() << " jobs and " << scenario.faults.size()
             << " faults:\n";
   for (const JobScript& job : scenario.jobs) std::cout << "  " << Describe(job) << "\n";
-  const Outcome outcome = Run(scenario, /*keep_lines=*/true);
+  const Outcome outcome = Play(scenario, /*keep_lines=*/true);
   for (const std::string& line : outcome.lines) std::cout << line << "\n";
 }
 
@@ -33,7 +33,7 @@ void TellStory(uint64_t seed, const std::string& invariant, bool whole) {
 int RunSeeds(uint64_t first, uint64_t last, uint64_t stride, int stories) {
   int failed = 0;
   for (uint64_t seed = first; seed <= last; seed += stride) {
-    const Outcome outcome = Run(NewScenario(seed), /*keep_lines=*/false);
+    const Outcome outcome = Play(NewScenario(seed), /*keep_lines=*/false);
     if (outcome.violations.empty()) continue;
     const auto& [invariant, what] = outcome.violations.front();
     std::cout << "seed " << seed << " violates " << invariant << ": " << what << std::endl;
@@ -61,7 +61,7 @@ int main(int argc, char** argv) {
   spdlog::set_level(spdlog::level::off);
 
   if (seeds.empty()) {
-    const studio::sim::Outcome outcome = studio::sim::Run(studio::sim::NewScenario(seed), story);
+    const studio::sim::Outcome outcome = studio::sim::Play(studio::sim::NewScenario(seed), story);
     for (const std::string& line : outcome.lines) std::cout << line << "\n";
     std::cout << absl::StrFormat("seed %d: %d jobs, %d attempts, %d events, hash %016x, %d violations\n", seed,
                                  outcome.jobs, outcome.attempts, outcome.events, outcome.hash,
@@ -91,7 +91,7 @@ int main(int argc, char** argv) {
   }
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   const auto count = static_cast<double>(last - first + 1);
-  std::cout << absl::StrFormat("%.0f seeds in %.1f s, %.1f a second on %d processes: %s\n", count, seconds, count / seconds, jobs,
-                               failed ? "VIOLATED" : "0 violations");
+  std::cout << absl::StrFormat("%.0f seeds in %.1f s, %.1f a second on %d processes: %s\n", count, seconds,
+                               count / seconds, jobs, failed ? "VIOLATED" : "0 violations");
   return failed;
 }

@@ -44,7 +44,8 @@ class SimStream : public controller::StreamSink, public std::enable_shared_from_
   }
   void Break() {
     broken_ = true;
-    engine_.After(cable_.random.Ms(0, 3000), nullptr, [self = shared_from_this()] { self->CloseAtAgent(absl::UnavailableError("the connection broke")); });
+    engine_.After(cable_.random.Ms(0, 3000), nullptr,
+                  [self = shared_from_this()] { self->CloseAtAgent(absl::UnavailableError("the connection broke")); });
     // Now and then the controller learns it only by silence.
     if (cable_.random.Chance(20)) return;
     engine_.After(cable_.random.Ms(0, 8000), nullptr, [self = shared_from_this()] { self->CloseAtController(); });

@@ -24,9 +24,7 @@ class Random {
   // Both ends included.
   int64_t Between(int64_t low, int64_t high) { return low + static_cast<int64_t>(Next() % (high - low + 1)); }
   bool Chance(int percent) { return Between(1, 100) <= percent; }
-  absl::Duration Ms(int64_t low, int64_t high) {
-    return absl::Microseconds(Between(low * 1000, high * 1000));
-  }
+  absl::Duration Ms(int64_t low, int64_t high) { return absl::Microseconds(Between(low * 1000, high * 1000)); }
 
  private:
   uint64_t state_;

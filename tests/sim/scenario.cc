@@ -61,8 +61,7 @@ Scenario NewScenario(uint64_t seed) {
     if (fault.kind == FaultKind::kLoseMachine && (fault.worker < 3 || ++lost > 2)) fault.kind = FaultKind::kReboot;
     scenario.faults.push_back(fault);
   }
-  std::sort(scenario.faults.begin(), scenario.faults.end(),
-            [](const Fault& a, const Fault& b) { return a.at < b.at; });
+  std::sort(scenario.faults.begin(), scenario.faults.end(), [](const Fault& a, const Fault& b) { return a.at < b.at; });
   scenario.faults_end = kFaultsEnd;
   return scenario;
 }
@@ -98,16 +97,16 @@ const char* FaultName(FaultKind kind) {
 }
 
 std::string Describe(const Fault& fault) {
-  const std::string who =
-      fault.kind >= FaultKind::kCrashController ? "" : absl::StrCat("worker w", fault.worker, ": ");
+  const std::string who = fault.kind >= FaultKind::kCrashController ? "" : absl::StrCat("worker w", fault.worker, ": ");
   return absl::StrCat("at ", absl::FormatDuration(fault.at), " ", who, FaultName(fault.kind), " (",
                       absl::FormatDuration(fault.length), ", ", fault.detail, ")");
 }
 
 std::string Describe(const JobScript& job) {
-  std::string text = absl::StrCat("at ", absl::FormatDuration(job.submit_at), " job r", job.number, " is submitted: ",
-                                  job.steps, " steps of ", absl::FormatDuration(job.step_time), " on ", job.devices,
-                                  " devices, checkpoint every ", job.save_steps, ", fence ", job.fence_seconds, " s");
+  std::string text =
+      absl::StrCat("at ", absl::FormatDuration(job.submit_at), " job r", job.number, " is submitted: ", job.steps,
+                   " steps of ", absl::FormatDuration(job.step_time), " on ", job.devices,
+                   " devices, checkpoint every ", job.save_steps, ", fence ", job.fence_seconds, " s");
   if (job.crashes > 0) absl::StrAppend(&text, "; crashes ", job.crashes, " times, ", job.max_crashes, " allowed");
   if (job.oom_above_micro > 0) absl::StrAppend(&text, "; out of memory above micro batch ", job.oom_above_micro);
   if (job.deaf) absl::StrAppend(&text, "; deaf to stops");

@@ -24,7 +24,9 @@ class Handle : public worker::RankProcess {
     rank_->LoseAgent(agent_lives);
   }
   void Order(const v1::TrainerDown& order) override { rank_->Order(order); }
-  void Kill(int signal) override { if (agent_.alive && agent_.life == life_) rank_->EndSoon(absl::Milliseconds(5), {0, signal}); }
+  void Kill(int signal) override {
+    if (agent_.alive && agent_.life == life_) rank_->EndSoon(absl::Milliseconds(5), {0, signal});
+  }
   int pid() const override { return rank_->pid(); }
   bool ended() const override { return rank_->ended(); }
   worker::KillWatch::Signs KillSigns() override { return {}; }
@@ -41,8 +43,7 @@ std::string WeightsAt(const std::string& job_name, int64_t step) {
   return absl::StrCat("weights of ", job_name, " at step ", step);
 }
 
-SimRank::SimRank(RankHost& host, int pid, v1::TrainerTask task, bool prepares,
-                 worker::RankProcess::Callbacks callbacks)
+SimRank::SimRank(RankHost& host, int pid, v1::TrainerTask task, bool prepares, worker::RankProcess::Callbacks callbacks)
     : host_(host), pid_(pid), task_(std::move(task)), prepares_(prepares), callbacks_(std::move(callbacks)) {
   process_.Begin();
 }
@@ -97,6 +98,7 @@ void SimRank::Step() {
   if (ending_ || Fails()) return;
   if (stopping_) return Finish(/*stopped=*/true);
   const JobScript& script = host_.scripts_.at(task_.job().name());
+  if (step_ >= script.steps) return Finish(/*stopped=*/false);
   host_.engine_.After(script.step_time, &process_, [self = shared_from_this(), &script] {
     ++self->step_;
     if (self->task_.rank().rank() == 0) {
@@ -106,7 +108,6 @@ void SimRank::Step() {
       self->Say(std::move(up));
       if (self->step_ % script.save_steps == 0) self->WriteCheckpoint();
     }
-    if (self->step_ >= script.steps) return self->Finish(/*stopped=*/false);
     self->Step();
   });
 }
@@ -202,7 +203,8 @@ void RankHost::Pause(absl::Time until) {
 
 void RankHost::KillOne(int64_t which) {
   if (ranks_.empty()) return;
-  std::next(ranks_.begin(), which % static_cast<int64_t>(ranks_.size()))->second->EndSoon(absl::ZeroDuration(), {0, SIGKILL});
+  std::next(ranks_.begin(), which % static_cast<int64_t>(ranks_.size()))
+      ->second->EndSoon(absl::ZeroDuration(), {0, SIGKILL});
 }
 
 }  // namespace studio::sim

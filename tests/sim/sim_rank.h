@@ -65,7 +65,13 @@ class RankHost : public worker::RankLauncher {
  public:
   RankHost(Engine& engine, History& history, MemoryEnv& files, SimProcess& agent, std::string worker, uint64_t seed,
            const std::map<std::string, JobScript>& scripts)
-      : engine_(engine), history_(history), files_(files), agent_(agent), worker_(std::move(worker)), random_(seed, worker_ + "/ranks"), scripts_(scripts) {}
+      : engine_(engine),
+        history_(history),
+        files_(files),
+        agent_(agent),
+        worker_(std::move(worker)),
+        random_(seed, worker_ + "/ranks"),
+        scripts_(scripts) {}
 
   absl::StatusOr<std::unique_ptr<worker::RankProcess>> Launch(LaunchSpec spec,
                                                               worker::RankProcess::Callbacks callbacks) override;

@@ -46,7 +46,7 @@ void Happen(const Fault& fault, std::vector<std::unique_ptr<WorkerHost>>& worker
 
 }  // namespace
 
-Outcome Run(const Scenario& scenario, bool keep_lines) {
+Outcome Play(const Scenario& scenario, bool keep_lines) {
   Engine engine;
   History history(engine, keep_lines);
   ControllerHost controller(engine, history, scenario.seed);
@@ -58,6 +58,17 @@ Outcome Run(const Scenario& scenario, bool keep_lines) {
     const auto blob = controller.content().find(manifest.shards(0).file().sha256());
     return blob != controller.content().end() &&
            blob->second == WeightsAt(history.jobs().at(manifest.job_id()).job().name(), manifest.step());
+  };
+  history.result_verifies = [&](const v1::JobRecord& job) {
+    if (job.result().files_size() != 1) return false;
+    const auto blob = controller.content().find(job.result().files(0).sha256());
+    return blob != controller.content().end() &&
+           blob->second == WeightsAt(job.job().name(), job.job().training().max_steps());
+  };
+  history.may_fail = [&](const v1::JobRecord& job) {
+    const JobScript& script = scripts.at(job.job().name());
+    // Out of memory is retried once, with half the micro batch of 4.
+    return script.max_crashes < kManyCrashes || script.oom_above_micro == 1;
   };
   std::vector<std::unique_ptr<WorkerHost>> workers;
   for (int i = 0; i < scenario.workers; ++i) {
@@ -99,13 +110,15 @@ Outcome Run(const Scenario& scenario, bool keep_lines) {
   outcome.events = engine.events();
   outcome.jobs = static_cast<int64_t>(history.jobs().size());
   outcome.lines = history.lines();
+  for (const auto& worker : workers) worker->TurnOff();
+  engine.Clear();
   return outcome;
 }
 
 namespace {
 
 bool StillFails(const Scenario& scenario, const std::string& invariant) {
-  const Outcome outcome = Run(scenario, /*keep_lines=*/false);
+  const Outcome outcome = Play(scenario, /*keep_lines=*/false);
   return !outcome.violations.empty() && outcome.violations.front().first == invariant;
 }
 

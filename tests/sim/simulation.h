@@ -1,6 +1,6 @@
 // One run: builds the machines of a scenario, lets the faults happen, then waits for all to settle.
 //
-//   Outcome outcome = Run(NewScenario(seed), /*keep_lines=*/false);
+//   Outcome outcome = Play(NewScenario(seed), /*keep_lines=*/false);
 //   if (!outcome.violations.empty()) { … }
 #pragma once
 
@@ -22,7 +22,7 @@ struct Outcome {
   std::vector<std::string> lines;
 };
 
-Outcome Run(const Scenario& scenario, bool keep_lines);
+Outcome Play(const Scenario& scenario, bool keep_lines);
 
 // Fewest faults and jobs with which the first violated invariant is still violated, by leaving out halves, then single
 // ones (delta debugging, Zeller 2002).

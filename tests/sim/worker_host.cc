@@ -42,7 +42,8 @@ WorkerHost::WorkerHost(Engine& engine, History& history, ControllerHost& control
       random_(seed, name_),
       clock_(engine, 1 + static_cast<double>(random_.Between(-20, 20)) / 1000),
       cable_(seed, name_),
-      ranks_(engine, history, files_, process_, absl::StrCat(name_, "-", absl::Hex(number, absl::kZeroPad8)), seed, scripts) {
+      ranks_(engine, history, files_, process_, absl::StrCat(name_, "-", absl::Hex(number, absl::kZeroPad8)), seed,
+             scripts) {
   process_.on_crash = [this] { AgentDies(/*by_itself=*/false); };
 }
 
@@ -51,7 +52,8 @@ void WorkerHost::Boot() {
   ++boots_;
   files_.StopFailing();
   STUDIO_CHECK(files_.MakeFolders(kBootIdFolder).ok() && files_.MakeFolders(kStateDir).ok());
-  STUDIO_CHECK(files_.WriteFile(absl::StrCat(kBootIdFolder, "/boot_id"), absl::StrCat("boot-", name_, "-", boots_)).ok());
+  STUDIO_CHECK(
+      files_.WriteFile(absl::StrCat(kBootIdFolder, "/boot_id"), absl::StrCat("boot-", name_, "-", boots_)).ok());
   starting_ = true;
   StartAgent();
 }
@@ -60,7 +62,9 @@ void WorkerHost::StartAgent() {
   if (lost_ || process_.alive) return;
   // The lock that every rank holds.
   if (ranks_.any()) {
-    engine_.After(absl::Milliseconds(50), nullptr, [this, boot = boots_] { if (boot == boots_) StartAgent(); });
+    engine_.After(absl::Milliseconds(50), nullptr, [this, boot = boots_] {
+      if (boot == boots_) StartAgent();
+    });
     return;
   }
   starting_ = false;
@@ -86,15 +90,26 @@ void WorkerHost::StartAgent() {
         if (process_.life == life) AgentDies(/*by_itself=*/true);
       });
       artifacts_ = std::make_unique<SimArtifacts>(engine_, process_, disk_, cable_, controller_);
-      agent_ = std::make_unique<worker::Agent>(
-          options,
-          worker::Machine{*loop_, *artifacts_, disk_, ranks_, *artifacts_, identity.worker_id, kStateDir, {}, "trainer", "prep", -1,
-                          InventoryOf(devices_)},
-          *journal_, [&](worker::ControllerLink::Callbacks callbacks) {
-            auto link = std::make_unique<SimLink>(engine_, history_, identity.worker_id, cable_, process_, controller_, std::move(callbacks));
-            link_ = link.get();
-            return link;
-          });
+      agent_ = std::make_unique<worker::Agent>(options,
+                                               worker::Machine{*loop_,
+                                                               *artifacts_,
+                                                               disk_,
+                                                               ranks_,
+                                                               *artifacts_,
+                                                               identity.worker_id,
+                                                               kStateDir,
+                                                               {},
+                                                               "trainer",
+                                                               "prep",
+                                                               -1,
+                                                               InventoryOf(devices_)},
+                                               *journal_, [&](worker::ControllerLink::Callbacks callbacks) {
+                                                 auto link = std::make_unique<SimLink>(
+                                                     engine_, history_, identity.worker_id, cable_, process_,
+                                                     controller_, std::move(callbacks));
+                                                 link_ = link.get();
+                                                 return link;
+                                               });
       agent_->Start();
       return absl::OkStatus();
     };
@@ -110,10 +125,11 @@ void WorkerHost::AgentDies(bool by_itself) {
   link_ = nullptr;
   process_.Kill();
   // Not from within its own call. Its destructor's last orders reach nobody.
-  engine_.At(engine_.now(), nullptr, [agent = std::shared_ptr<worker::Agent>(std::move(agent_)), journal = std::shared_ptr<worker::Journal>(std::move(journal_)),
-                                      loop = std::shared_ptr<SimLoop>(std::move(loop_)), artifacts = std::shared_ptr<SimArtifacts>(std::move(artifacts_))]() mutable {
-    agent.reset();
-  });
+  engine_.At(engine_.now(), nullptr,
+             [agent = std::shared_ptr<worker::Agent>(std::move(agent_)),
+              journal = std::shared_ptr<worker::Journal>(std::move(journal_)),
+              loop = std::shared_ptr<SimLoop>(std::move(loop_)),
+              artifacts = std::shared_ptr<SimArtifacts>(std::move(artifacts_))]() mutable { agent.reset(); });
   ranks_.LoseAgent();
   Restart(random_.Ms(100, 5000));
 }
@@ -164,7 +180,9 @@ void WorkerHost::Suffer(const Fault& fault) {
       files_.Crash(fault.detail % 20);
       ++boots_;
       starting_ = false;
-      engine_.After(random_.Ms(1000, 20'000), nullptr, [this, boot = boots_] { if (boot == boots_) Boot(); });
+      engine_.After(random_.Ms(1000, 20'000), nullptr, [this, boot = boots_] {
+        if (boot == boots_) Boot();
+      });
       break;
     case FaultKind::kPauseAgent:
       process_.paused_until = std::max(process_.paused_until, until);
@@ -189,7 +207,10 @@ void WorkerHost::Suffer(const Fault& fault) {
       process_.paused_until = std::max(process_.paused_until, engine_.now() + absl::Milliseconds(fault.detail % 2000));
       break;
     case FaultKind::kDrain:
-      if (lives) engine_.At(engine_.now(), &process_, [this] { if (agent_ != nullptr) agent_->Drain(); });
+      if (lives)
+        engine_.At(engine_.now(), &process_, [this] {
+          if (agent_ != nullptr) agent_->Drain();
+        });
       break;
     default:
       STUDIO_CHECK(false) << "not a worker's fault: " << FaultName(fault.kind);
@@ -200,6 +221,12 @@ void WorkerHost::Heal() {
   cable_.slow = cable_.duplicates = false;
   files_.StopFailing();
   disk_.CrashNoMore();
+}
+
+void WorkerHost::TurnOff() {
+  process_.Kill();
+  ranks_.VanishAll();
+  agent_.reset();
 }
 
 int64_t WorkerHost::journal_bytes() { return files_.FileSize(absl::StrCat(kStateDir, "/journal")).value_or(0); }

@@ -31,6 +31,8 @@ class WorkerHost {
   void Suffer(const Fault& fault);
   // What lasted is over; what is down comes up by itself.
   void Heal();
+  // For good: nothing of it runs or is waited for.
+  void TurnOff();
   int64_t journal_bytes();
 
  private:

@@ -76,6 +76,7 @@ void Agent::Do(SessionActions actions) {
     DoOne(action);
   }
   doing_ = false;
+  StopThoseAlone();
   SetTimer();
   MaybeDrained();
 }
@@ -260,28 +261,18 @@ void Agent::UpdateHello() {
 
 void Agent::SetTimer() {
   machine_.loop.Cancel(timer_);
-  absl::Time next = session_.next_tick();
-  if (!session_.open() && session_.last_contact() > absl::InfinitePast()) {
-    for (const auto& [unused, run] : attempts_) {
-      if (run->stopping()) continue;
-      next = std::min(next, session_.last_contact() + absl::Seconds(run->assign().job().retry().max_alone_seconds()));
-    }
-    next = std::max(next, machine_.loop.now());
-  }
-  timer_ = machine_.loop.At(next, [this] { Tick(); });
+  timer_ = machine_.loop.At(session_.next_tick(), [this] { Tick(); });
 }
 
-void Agent::Tick() {
-  const absl::Time now = machine_.loop.now();
-  StopThoseAlone(now);
-  Do(session_.OnTick(now));
-}
+void Agent::Tick() { Do(session_.OnTick(machine_.loop.now())); }
 
-void Agent::StopThoseAlone(absl::Time now) {
-  if (session_.open() || session_.last_contact() == absl::InfinitePast()) return;
+// Alone is who dialled in vain after the time was up: an agent that stood still, or whose machine slept, asks first.
+void Agent::StopThoseAlone() {
+  if (session_.last_contact() == absl::InfinitePast()) return;
   for (const auto& [unused, run] : attempts_) {
-    const double limit = run->assign().job().retry().max_alone_seconds();
-    if (limit <= 0 || run->stopping() || now < session_.last_contact() + absl::Seconds(limit)) continue;
+    const absl::Duration limit = absl::Seconds(run->assign().job().retry().max_alone_seconds());
+    if (limit <= absl::ZeroDuration() || run->stopping()) continue;
+    if (session_.last_vain_dial() < session_.last_contact() + limit) continue;
     v1::Stop stop;
     stop.set_reason(v1::NODE_LOST);
     run->Stop(stop, options_.drain_grace);

@@ -62,7 +62,7 @@ class Agent : public AttemptListener {
   void UpdateHello();
   void SetTimer();
   void Tick();
-  void StopThoseAlone(absl::Time now);
+  void StopThoseAlone();
   void MaybeDrained();
   void End(absl::Status outcome);
 

@@ -30,7 +30,7 @@ void TellStory(uint64_t seed, const std::string& invariant, bool whole) {
 }
 
 // How many failed.
-int RunSeeds(uint64_t first, uint64_t last, uint64_t stride, int stories) {
+int RunSeeds(uint64_t first, uint64_t last, uint64_t stride, int stories, bool only_first) {
   int failed = 0;
   for (uint64_t seed = first; seed <= last; seed += stride) {
     const Outcome outcome = Play(NewScenario(seed), /*keep_lines=*/false);
@@ -38,6 +38,7 @@ int RunSeeds(uint64_t first, uint64_t last, uint64_t stride, int stories) {
     const auto& [invariant, what] = outcome.violations.front();
     std::cout << "seed " << seed << " violates " << invariant << ": " << what << std::endl;
     if (failed++ < stories) TellStory(seed, invariant, /*whole=*/false);
+    if (only_first) break;
   }
   return failed;
 }
@@ -52,11 +53,13 @@ int main(int argc, char** argv) {
   int jobs = 1;
   int stories = 1;
   bool story = false;
+  bool only_first = false;
   auto* one = app.add_option("--seed", seed, "one seed; prints its hash");
   app.add_option("--seeds", seeds, "a range, A..B")->excludes(one);
   app.add_option("--jobs", jobs, "processes at once")->check(CLI::Range(1, 256))->capture_default_str();
   app.add_option("--stories", stories, "how many failing seeds are shrunk and told")->capture_default_str();
   app.add_flag("--story", story, "with --seed: tell it whole, whatever happens");
+  app.add_flag("--first", only_first, "with --seeds: end at the first that fails");
   CLI11_PARSE(app, argc, argv);
   spdlog::set_level(spdlog::level::off);
 
@@ -81,10 +84,10 @@ int main(int argc, char** argv) {
   std::vector<pid_t> children;
   for (int i = 1; i < jobs; ++i) {
     const pid_t child = fork();
-    if (child == 0) return studio::sim::RunSeeds(first + i, last, jobs, stories) > 0;
+    if (child == 0) return studio::sim::RunSeeds(first + i, last, jobs, stories, only_first) > 0;
     children.push_back(child);
   }
-  bool failed = studio::sim::RunSeeds(first, last, jobs, stories) > 0;
+  bool failed = studio::sim::RunSeeds(first, last, jobs, stories, only_first) > 0;
   for (const pid_t child : children) {
     int status = 0;
     failed |= waitpid(child, &status, 0) != child || status != 0;

@@ -5,7 +5,7 @@ BAZEL ?= bazel
 export BAZEL
 
 IMAGES := arm64-cuda x86_64-cuda x86_64-cpu
-.PHONY: help quickstart test test-all test-unit arm64-test bench bench-gpu soak fuzz fmt lint dist setup-dev
+.PHONY: help quickstart test test-all test-unit arm64-test sim soak bench bench-gpu fuzz fmt lint dist setup-dev
 .PHONY: $(IMAGES:%=docker-build-%) $(IMAGES:%=docker-run-%) $(IMAGES:%=docker-clean-%)
 
 help: ## this list
@@ -28,6 +28,10 @@ test-unit: ## unit tests alone
 arm64-test: ## on x86-64: ARM64 programs, the suite and a fine-tune under emulation, checkpoints to and fro
 	@tools/setup.sh build arm64
 	@tests/arm64/run.sh
+
+sim: ## SEEDS=20000: the deterministic simulation, seeds 1 to SEEDS, then its mutations (docs/simulation.md)
+	@tools/setup.sh build
+	@SEEDS=$${SEEDS:-20000} tests/sim/run.sh
 
 bench: ## speed and memory beside Transformers + PEFT, and the job path's overhead
 	@tools/setup.sh build model oracle

@@ -71,6 +71,7 @@ part asan tools/bazel_test.sh --config=asan --test_tag_filters=-torch,-manual --
 part fuzz tools/fuzz.sh "${FUZZ_SECONDS:-30}"
 part parity tests/parity/run.sh ${all:+--full}
 part fine-tune tools/quickstart.sh
+if [ -n "$all" ]; then part simulation tests/sim/run.sh; fi
 if [ -n "$all" ]; then part soak tests/faults/soak.sh; fi
 if [ -n "$all" ] && [ "$(uname -m)" = x86_64 ]; then part arm64 make --no-print-directory arm64-test; fi
 

@@ -3,8 +3,10 @@
 //   explicit Session(Clock& clock);   // main.cc hands it a RealClock, a test a SimulatedClock
 //   clock.Advance(absl::Seconds(15)); // a test only
 //
-// Threading: RealClock is safe from any thread, SimulatedClock belongs to one.
+// Threading: RealClock and SteadyClock are safe from any thread, SimulatedClock belongs to one.
 #pragma once
+
+#include <chrono>
 
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -21,6 +23,17 @@ class Clock {
 class RealClock : public Clock {
  public:
   absl::Time Now() const override { return absl::Now(); }
+};
+
+// The time of day when it was made, and from there on as the machine runs: setting the machine's clock does not move
+// it, and it does not count a suspended machine's sleep. For whatever waits.
+class SteadyClock : public Clock {
+ public:
+  absl::Time Now() const override { return wall_ + absl::FromChrono(std::chrono::steady_clock::now() - steady_); }
+
+ private:
+  const absl::Time wall_ = absl::Now();
+  const std::chrono::steady_clock::time_point steady_ = std::chrono::steady_clock::now();
 };
 
 // Stands still until told.

@@ -18,29 +18,28 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "controller/logs/log_keeper.h"
 #include "proto/studio/v1/state.pb.h"
 
 namespace studio::controller {
 
-class AttemptLogs {
+class AttemptLogs : public LogKeeper {
  public:
   // Largest log of one rank; what comes after it is refused (ResourceExhausted).
   static constexpr int64_t kMaxLogBytes = int64_t{1} << 30;
 
   explicit AttemptLogs(std::string folder) : folder_(std::move(folder)) {}
 
-  // Chunks that were lost before this one leave empty lines in their place.
-  absl::Status AppendLog(const std::string& job_id, int attempt, int rank, int64_t offset, std::string_view data);
+  absl::Status AppendLog(const std::string& job_id, int attempt, int rank, int64_t offset,
+                         std::string_view data) override;
   // Empty at the end, and where nothing was ever logged.
   absl::StatusOr<std::string> ReadLog(const std::string& job_id, int attempt, int rank, int64_t offset,
                                       size_t max_bytes) const;
 
-  // Keeps those that go forward, and returns them.
   absl::StatusOr<std::vector<v1::Progress>> AppendPoints(const std::string& job_id, int attempt,
-                                                         const std::vector<v1::Progress>& points);
+                                                         const std::vector<v1::Progress>& points) override;
   absl::StatusOr<std::vector<v1::Progress>> ReadPoints(const std::string& job_id, int attempt) const;
-  // For a restarted controller. None where there is none, or it cannot be read.
-  std::optional<v1::Progress> LastPoint(const std::string& job_id, int attempt) const;
+  std::optional<v1::Progress> LastPoint(const std::string& job_id, int attempt) const override;
 
  private:
   struct OpenPoints {

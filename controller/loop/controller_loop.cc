@@ -14,7 +14,7 @@
 
 namespace studio::controller {
 
-ControllerLoop::ControllerLoop(Store& store, AttemptLogs& logs, LoopOptions options)
+ControllerLoop::ControllerLoop(Store& store, LogKeeper& logs, LoopOptions options)
     : logs_(logs),
       store_(store),
       options_(std::move(options)),
@@ -53,12 +53,20 @@ absl::Status ControllerLoop::Start() {
 absl::Duration ControllerLoop::Tick() {
   absl::Time next = absl::InfiniteFuture();
   const absl::Time now = options_.now();
+  // It was stopped, or its machine slept: what the workers said meanwhile has yet to be read.
+  if (now >= next_tick_ + options_.session.lost_after - options_.session.heartbeat) {
+    spdlog::warn("away for {}: every attempt counts as just renewed", absl::FormatDuration(now - next_tick_));
+    for (auto& [id, worker] : workers_) worker.session->RenewAll(now);
+  }
   for (auto& [id, worker] : workers_) {
     if (worker.session->NextDeadline() <= now) Do(id, worker.session->OnTick(now));
     next = std::min(next, worker.session->NextDeadline());
   }
   if (plan_requested_ && next_plan_ <= now) RunPlan();
   if (plan_requested_) next = std::min(next, next_plan_);
+  // Often enough to tell a long wait from having stood still for lost_after.
+  if (next < absl::InfiniteFuture()) next = std::min(next, now + options_.session.heartbeat);
+  next_tick_ = next;
   return next - now;
 }
 

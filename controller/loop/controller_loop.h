@@ -24,7 +24,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "common/metrics/metrics.h"
-#include "controller/logs/attempt_logs.h"
+#include "controller/logs/log_keeper.h"
 #include "controller/loop/job_queue.h"
 #include "controller/loop/job_table.h"
 #include "controller/session/worker_session.h"
@@ -67,7 +67,7 @@ class ControllerLoop {
   template <typename T>
   using Reply = std::function<void(absl::StatusOr<T>)>;
 
-  ControllerLoop(Store& store, AttemptLogs& logs, LoopOptions options);
+  ControllerLoop(Store& store, LogKeeper& logs, LoopOptions options);
 
   // Loads what is stored. Every attempt counts as just renewed.
   absl::Status Start();
@@ -94,7 +94,8 @@ class ControllerLoop {
   // Ends every worker's stream, as the controller goes away.
   void CloseStreams(const absl::Status& why);
 
-  // Does what is due, and says how long until the next thing is.
+  // Does what is due, and says how long until the next thing is. Called much later than that, it takes the time as its
+  // own absence, which fences nobody.
   absl::Duration Tick();
 
  private:
@@ -145,7 +146,7 @@ class ControllerLoop {
   // The attempt that the key names, if this worker has a part in it. Also an ended one.
   const v1::Attempt* AttemptOn(const std::string& worker_id, const v1::AttemptKey& key, int64_t* number) const;
 
-  AttemptLogs& logs_;
+  LogKeeper& logs_;
   Store& store_;
   const LoopOptions options_;
   JobQueue queue_;
@@ -159,6 +160,8 @@ class ControllerLoop {
   int64_t stale_epochs_ = 0;  // words of attempts that were over, since the start
   bool plan_requested_ = false;
   absl::Time next_plan_ = absl::InfinitePast();
+  // When Tick asked to run again: much later means that this process stood still.
+  absl::Time next_tick_ = absl::InfiniteFuture();
   std::map<int64_t, LogWatch> log_watches_;
   int64_t next_log_watch_ = 1;
 };

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "common/status/testing.h"
+#include "controller/logs/attempt_logs.h"
 #include "controller/store/memory_store.h"
 
 namespace studio::controller {
@@ -96,7 +97,16 @@ class ControllerLoopTest : public testing::Test {
       until_tick_ = loop_->Tick();
     }
   }
+  // As the executor does: the loop ticks whenever it wants to.
   void Wait(absl::Duration time) {
+    for (const absl::Time end = now_ + time; now_ < end;) {
+      now_ = std::min(end, now_ + until_tick_);
+      until_tick_ = loop_->Tick();
+      Run();
+    }
+  }
+  // Nothing of the controller runs meanwhile: SIGSTOP, or its machine sleeps.
+  void StandStill(absl::Duration time) {
     now_ += time;
     until_tick_ = loop_->Tick();
     Run();
@@ -418,13 +428,30 @@ TEST_F(ControllerLoopTest, GivesADrainedJobToAnotherWorkerOrKeepsItWaiting) {
 TEST_F(ControllerLoopTest, WakesItselfForTheFence) {
   FakeWorker lost{.id = "w1"};
   RunOn(lost);
-  EXPECT_EQ(until_tick_, absl::Seconds(15));
-  Wait(until_tick_);
+  Wait(absl::Seconds(15) - absl::Milliseconds(1));
+  EXPECT_EQ(Get("j1").attempts(0).state(), v1::ATTEMPT_RUNNING);
+  Wait(absl::Milliseconds(1));
   EXPECT_EQ(Get("j1").attempts(0).state(), v1::ATTEMPT_UNKNOWN);
-  EXPECT_EQ(until_tick_, absl::Minutes(15));
-  Wait(until_tick_);
+  Wait(absl::Minutes(15) - absl::Milliseconds(1));
+  EXPECT_EQ(StateOf("j1"), "RUNNING");
+  Wait(absl::Milliseconds(1));
   EXPECT_EQ(StateOf("j1"), "PENDING");
   EXPECT_EQ(until_tick_, absl::InfiniteDuration());
+}
+
+TEST_F(ControllerLoopTest, FencesNobodyForHavingStoodStillItself) {
+  FakeWorker silent{.id = "w1"};
+  RunOn(silent);
+  Wait(absl::Seconds(10));
+  StandStill(absl::Hours(1));
+  EXPECT_EQ(Get("j1").attempts(0).state(), v1::ATTEMPT_RUNNING);
+  Wait(absl::Seconds(15));
+  EXPECT_EQ(Get("j1").attempts(0).state(), v1::ATTEMPT_UNKNOWN);
+  StandStill(absl::Hours(1));
+  Wait(absl::Minutes(15));
+  EXPECT_EQ(StateOf("j1"), "RUNNING");
+  Wait(absl::Seconds(15));
+  EXPECT_EQ(StateOf("j1"), "PENDING");
 }
 
 TEST_F(ControllerLoopTest, RequeuesAtOnceWhereTheOldRanksAreProvenDead) {

@@ -93,6 +93,7 @@ void WorkerSession::Connected(absl::Time now) {
   unacknowledged_.clear();
   told_over_.clear();
   listed_.clear();
+  ended_at_hello_.clear();
   over_at_hello_.clear();
 }
 
@@ -177,7 +178,11 @@ SessionActions WorkerSession::OnMessage(const v1::WorkerUp& message, absl::Time 
 
 void WorkerSession::OnAttempt(const v1::AttemptEvent& event, int64_t sequence, absl::Time now,
                               SessionActions& actions) {
-  if (event.state() == v1::ATTEMPT_PREEMPTED && event.reason() == v1::WORKER_DRAINED) draining_ = true;
+  // Not where it was handed back before the greeting: that may have been an agent that has ended since.
+  if (event.state() == v1::ATTEMPT_PREEMPTED && event.reason() == v1::WORKER_DRAINED &&
+      ended_at_hello_.count(event.key().epoch()) == 0) {
+    draining_ = true;
+  }
   Tracked* attempt = Find(event.key());
   if (attempt != nullptr && IsLive(event.state()) && event.state() != v1::ATTEMPT_UNKNOWN) {
     attempt->state = event.state();
@@ -226,6 +231,7 @@ void WorkerSession::Reconcile(const v1::Hello& hello, bool same_incarnation, boo
   std::map<int64_t, v1::AttemptState> listed;  // by epoch
   for (const v1::RunningAttempt& running : hello.attempts()) {
     const v1::AttemptState state = running.state();
+    if (!IsLive(state)) ended_at_hello_.insert(running.key().epoch());
     Tracked* attempt = Find(running.key());
     // What was running before a boot is dead, whatever the journal says.
     if (attempt == nullptr || (new_boot && IsLive(state))) {
@@ -384,6 +390,11 @@ SessionActions WorkerSession::OnTick(absl::Time now) {
     }
   }
   return actions;
+}
+
+void WorkerSession::RenewAll(absl::Time now) {
+  last_heard_ = now;
+  for (auto& [job_id, attempt] : attempts_) attempt.renewed = now;
 }
 
 absl::Time WorkerSession::NextDeadline() const {

@@ -110,6 +110,8 @@ class WorkerSession {
   SessionActions OnMessage(const v1::WorkerUp& message, absl::Time now);
   SessionActions OnStored(int64_t token, StoreOutcome outcome);
   SessionActions OnTick(absl::Time now);
+  // The controller itself was away: nobody's silence counts from before now.
+  void RenewAll(absl::Time now);
   // When OnTick has something to do next.
   absl::Time NextDeadline() const;
 
@@ -179,6 +181,7 @@ class WorkerSession {
   std::deque<Unacknowledged> unacknowledged_;
   std::set<int64_t> told_over_;                // epochs, on this stream
   std::set<int64_t> listed_;                   // epochs that the last Hello lists
+  std::set<int64_t> ended_at_hello_;           // epochs whose unacknowledged end it lists
   std::vector<v1::AttemptKey> over_at_hello_;  // to be told when ready
 };
 

@@ -314,6 +314,22 @@ TEST_F(WorkerSessionTest, GetsNoNewWorkOnceItDrains) {
   EXPECT_TRUE(session_.usable());
 }
 
+// The simulation's seed 491: the agent handed back, ended, and its next start told of it again.
+TEST_F(WorkerSessionTest, GetsWorkAgainWhereItHandedBackBeforeItsNewStart) {
+  Ready();
+  Take(session_.Deliver(AssignOf("j1", 5), kFence, now_));
+  Take(session_.Disconnected());
+  Hello({.incarnation = 2, .attempts = {{Key("j1", 5), v1::ATTEMPT_PREEMPTED}}});
+  StoredAll();
+  v1::WorkerUp up;
+  up.set_sequence(1);
+  *up.mutable_attempt()->mutable_key() = Key("j1", 5);
+  up.mutable_attempt()->set_state(v1::ATTEMPT_PREEMPTED);
+  up.mutable_attempt()->set_reason(v1::WORKER_DRAINED);
+  EXPECT_THAT(Take(session_.OnMessage(up, now_)), ElementsAre("j1 ATTEMPT_PREEMPTED"));
+  EXPECT_TRUE(session_.usable());
+}
+
 TEST_F(WorkerSessionTest, RegainsContactOnTheSameStream) {
   Ready();
   Take(session_.Deliver(AssignOf("j1", 5), kFence, now_));

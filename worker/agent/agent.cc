@@ -7,8 +7,6 @@
 #include <variant>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
-#include "common/artifact/transfer_client.h"
 #include "common/status/check.h"
 
 namespace studio::worker {
@@ -33,18 +31,16 @@ WorkerSession::Options SessionOptions(const v1::Hello& hello, uint64_t seed, con
 
 }  // namespace
 
-Agent::Agent(Options options, Machine machine, StoreArtifacts& artifacts, Journal& journal)
+Agent::Agent(Options options, Machine machine, Journal& journal, const ControllerLink::Maker& make_link)
     : options_(std::move(options)),
       machine_(std::move(machine)),
-      artifacts_(artifacts),
       journal_(journal),
       session_(SessionOptions(options_.hello, options_.seed, journal)),
-      link_(machine_.loop, options_.controller,
-            {[this](const v1::WorkerDown& down) { Do(session_.OnMessage(down, absl::Now())); },
-             [this](const absl::Status& why) {
-               spdlog::info("session: {}", why.ToString());
-               Do(session_.OnDisconnected(why, absl::Now()));
-             }}) {
+      link_(make_link({[this](const v1::WorkerDown& down) { Do(session_.OnMessage(down, machine_.loop.now())); },
+                       [this](const absl::Status& why) {
+                         spdlog::info("session: {}", why.ToString());
+                         Do(session_.OnDisconnected(why, machine_.loop.now()));
+                       }})) {
   for (const auto& [id, message] : journal_.recovered().events) {
     session_.Restore(id, message);
     if (message.has_attempt() && IsEnd(message.attempt().state())) {
@@ -80,24 +76,25 @@ void Agent::Do(SessionActions actions) {
     DoOne(action);
   }
   doing_ = false;
+  StopThoseAlone();
   SetTimer();
   MaybeDrained();
 }
 
 void Agent::DoOne(SessionAction& action) {
   std::visit(Overloaded{
-                 [&](const Dial&) { link_.Dial(); },
+                 [&](const Dial&) { link_->Dial(); },
                  [&](const HangUp& hang_up) {
                    spdlog::warn("session: {}", hang_up.why);
-                   link_.HangUp();
+                   link_->HangUp();
                  },
-                 [&](Send& send) { link_.Send(std::move(send.message)); },
+                 [&](Send& send) { link_->Send(std::move(send.message)); },
                  [&](Store& store) {
                    JournalRecord record;
                    record.mutable_event()->set_id(store.id);
                    *record.mutable_event()->mutable_message() = std::move(store.message);
                    Record(record);
-                   Do(session_.OnStored(store.id, absl::Now()));
+                   Do(session_.OnStored(store.id, machine_.loop.now()));
                  },
                  [&](const Forget& forget) {
                    JournalRecord record;
@@ -108,7 +105,7 @@ void Agent::DoOne(SessionAction& action) {
                  },
                  [&](const Deliver& deliver) {
                    Handle(deliver.message);
-                   Do(session_.OnHandled(deliver.message.sequence(), absl::Now()));
+                   Do(session_.OnHandled(deliver.message.sequence(), machine_.loop.now()));
                  },
                  [&](const GiveUp& give_up) { End(absl::FailedPreconditionError(give_up.why)); },
              },
@@ -126,10 +123,8 @@ void Agent::Record(const JournalRecord& record) {
 void Agent::Handle(const v1::WorkerDown& down) {
   switch (down.message_case()) {
     case v1::WorkerDown::kWelcome: {
-      const std::string address = TransferAddress(options_.controller, down.welcome().transfer_address());
-      spdlog::info("session open with controller {} at {}, transfers at {}", down.welcome().controller_version(),
-                   options_.controller, address);
-      artifacts_.SetAddress(address);
+      spdlog::info("session open with controller {}", down.welcome().controller_version());
+      machine_.artifacts.SetAddress(down.welcome().transfer_address());
       break;
     }
     case v1::WorkerDown::kAssign:
@@ -220,13 +215,13 @@ void Agent::OnCheckpointWritten(v1::CheckpointWritten written) {
 void Agent::OnProgress(v1::ProgressReport report) {
   v1::WorkerUp up;
   *up.mutable_progress() = std::move(report);
-  Do(session_.ReportBuffered(std::move(up), absl::Now()));
+  Do(session_.ReportBuffered(std::move(up), machine_.loop.now()));
 }
 
 void Agent::OnLog(v1::LogChunk chunk) {
   v1::WorkerUp up;
   *up.mutable_log() = std::move(chunk);
-  Do(session_.ReportBuffered(std::move(up), absl::Now()));
+  Do(session_.ReportBuffered(std::move(up), machine_.loop.now()));
 }
 
 void Agent::OnEnded(const v1::AttemptKey& key) {
@@ -266,28 +261,18 @@ void Agent::UpdateHello() {
 
 void Agent::SetTimer() {
   machine_.loop.Cancel(timer_);
-  absl::Time next = session_.next_tick();
-  if (!session_.open() && session_.last_contact() > absl::InfinitePast()) {
-    for (const auto& [unused, run] : attempts_) {
-      if (run->stopping()) continue;
-      next = std::min(next, session_.last_contact() + absl::Seconds(run->assign().job().retry().max_alone_seconds()));
-    }
-    next = std::max(next, absl::Now());
-  }
-  timer_ = machine_.loop.At(next, [this] { Tick(); });
+  timer_ = machine_.loop.At(session_.next_tick(), [this] { Tick(); });
 }
 
-void Agent::Tick() {
-  const absl::Time now = absl::Now();
-  StopThoseAlone(now);
-  Do(session_.OnTick(now));
-}
+void Agent::Tick() { Do(session_.OnTick(machine_.loop.now())); }
 
-void Agent::StopThoseAlone(absl::Time now) {
-  if (session_.open() || session_.last_contact() == absl::InfinitePast()) return;
+// Alone is who dialled in vain after the time was up: an agent that stood still, or whose machine slept, asks first.
+void Agent::StopThoseAlone() {
+  if (session_.last_contact() == absl::InfinitePast()) return;
   for (const auto& [unused, run] : attempts_) {
-    const double limit = run->assign().job().retry().max_alone_seconds();
-    if (limit <= 0 || run->stopping() || now < session_.last_contact() + absl::Seconds(limit)) continue;
+    const absl::Duration limit = absl::Seconds(run->assign().job().retry().max_alone_seconds());
+    if (limit <= absl::ZeroDuration() || run->stopping()) continue;
+    if (session_.last_vain_dial() < session_.last_contact() + limit) continue;
     v1::Stop stop;
     stop.set_reason(v1::NODE_LOST);
     run->Stop(stop, options_.drain_grace);
@@ -302,7 +287,7 @@ void Agent::Drain() {
   stop.set_reason(v1::WORKER_DRAINED);
   for (const auto& [unused, run] : attempts_) run->Stop(stop, options_.drain_grace);
   // Without a controller nobody acknowledges: the journal keeps what is to be said.
-  machine_.loop.At(absl::Now() + options_.drain_grace + absl::Seconds(10), [this] { End(absl::OkStatus()); });
+  machine_.loop.At(machine_.loop.now() + options_.drain_grace + absl::Seconds(10), [this] { End(absl::OkStatus()); });
   MaybeDrained();
 }
 

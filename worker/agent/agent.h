@@ -1,6 +1,6 @@
 // The worker: a session with its controller, a journal, and the attempts that run here.
 //
-//   Agent agent({.machine = machine, .controller = "127.0.0.1:7070", .hello = hello, …}, *journal);
+//   Agent agent({.hello = hello, .seed = random}, machine, *journal, [&](ControllerLink::Callbacks callbacks) { … });
 //   agent.Start();
 //   loop.Run();          // until Drain() is done or the controller refuses this worker
 //
@@ -18,7 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "worker/agent/attempt_run.h"
-#include "worker/agent/grpc_link.h"
+#include "worker/agent/controller_link.h"
 #include "worker/agent/journal.h"
 #include "worker/session/worker_session.h"
 
@@ -27,8 +27,6 @@ namespace studio::worker {
 class Agent : public AttemptListener {
  public:
   struct Options {
-    // Where the controller listens, host:port.
-    std::string controller;
     // Who this worker is and what it has.
     v1::Hello hello;
     uint64_t seed = 0;
@@ -36,7 +34,7 @@ class Agent : public AttemptListener {
     absl::Duration drain_grace = absl::Seconds(60);
   };
 
-  Agent(Options options, Machine machine, StoreArtifacts& artifacts, Journal& journal);
+  Agent(Options options, Machine machine, Journal& journal, const ControllerLink::Maker& make_link);
   ~Agent() override;
 
   // Every rank of an earlier start must be dead: the caller holds the lock that they shared.
@@ -64,23 +62,22 @@ class Agent : public AttemptListener {
   void UpdateHello();
   void SetTimer();
   void Tick();
-  void StopThoseAlone(absl::Time now);
+  void StopThoseAlone();
   void MaybeDrained();
   void End(absl::Status outcome);
 
   Options options_;
   const Machine machine_;
-  StoreArtifacts& artifacts_;
   Journal& journal_;
   WorkerSession session_;
-  GrpcLink link_;
+  const std::unique_ptr<ControllerLink> link_;
 
   std::map<AttemptId, std::shared_ptr<AttemptRun>> attempts_;
   // Assigned while an earlier attempt of the same job still had processes here.
   std::map<AttemptId, v1::Assign> waiting_;
   // Reported ends that nobody acknowledged: event id → attempt.
   std::map<int64_t, v1::RunningAttempt> ended_;
-  EventLoop::Timer timer_ = {};
+  Loop::Timer timer_ = {};
   // What is left to do, in order; what an action leads to comes after what was there.
   std::deque<SessionAction> actions_;
   bool doing_ = false;

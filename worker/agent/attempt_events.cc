@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/time/clock.h"
 #include "worker/agent/attempt_run.h"
 
 namespace studio::worker {
@@ -92,7 +91,7 @@ void AttemptRun::SpeakForAll(const v1::TrainerUp& up) {
 
 // Its last word was said; a process that then hangs in tearing down must not hold the job.
 void AttemptRun::KillUnlessGone(Rank& rank) {
-  machine_.loop.At(absl::Now() + kLastWordGrace, [weak = weak_from_this(), &rank, pid = rank.process->pid()] {
+  machine_.loop.At(machine_.loop.now() + kLastWordGrace, [weak = weak_from_this(), &rank, pid = rank.process->pid()] {
     const std::shared_ptr<AttemptRun> self = weak.lock();
     if (self == nullptr || rank.process == nullptr || rank.process->pid() != pid || rank.process->ended()) return;
     spdlog::warn("process {} is still there {} after its last word", pid, absl::FormatDuration(kLastWordGrace));

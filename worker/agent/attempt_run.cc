@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/artifact/uri.h"
 #include "common/platform/asks.h"
 #include "common/status/check.h"
@@ -143,8 +142,6 @@ absl::StatusOr<std::unique_ptr<RankProcess>> AttemptRun::Launch(const std::strin
   LaunchSpec spec;
   spec.argv = {program, "--task", file};
   spec.folder = dir_;
-  spec.output = LaunchSpec::Output::kPipeBoth;
-  spec.channel = true;
   if (machine_.ranks_lock_fd >= 0) spec.inherited = {{machine_.ranks_lock_fd, kLockFd}};
   int local_world_size = 0;
   for (const v1::RankAssignment& other : assign_.ranks()) local_world_size += other.worker_id() == machine_.worker_id;
@@ -170,16 +167,17 @@ absl::StatusOr<std::unique_ptr<RankProcess>> AttemptRun::Launch(const std::strin
   rank.evidence = {};
   rank.state = v1::ATTEMPT_STARTING;
   rank.evidence.rank = rank.assignment.rank();
-  rank.kill_watch.emplace(machine_.env);
-  ASSIGN_OR_RETURN(std::unique_ptr<Process> process, machine_.launcher.Launch(spec));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<RankProcess> process,
+      machine_.ranks.Launch(std::move(spec), {
+                                                 [this, &rank](const v1::TrainerUp& up) { OnRankEvent(rank, up); },
+                                                 [this, &rank](std::string_view bytes) { OnOutput(rank, bytes); },
+                                                 [this, &rank, is_rank](const ProcessEnd& end) {
+                                                   is_rank ? OnRankEnd(rank, end) : OnPrepEnd(rank, end);
+                                                 },
+                                             }));
   spdlog::info("job {} attempt {}: {} runs as process {}", key().job_id(), key().attempt(), program, process->pid());
-  return std::make_unique<RankProcess>(
-      machine_.loop, std::move(process),
-      RankProcess::Callbacks{
-          [this, &rank](const v1::TrainerUp& up) { OnRankEvent(rank, up); },
-          [this, &rank](std::string_view bytes) { OnOutput(rank, bytes); },
-          [this, &rank, is_rank](const ProcessEnd& end) { is_rank ? OnRankEnd(rank, end) : OnPrepEnd(rank, end); },
-      });
+  return process;
 }
 
 void AttemptRun::StartDataPrep() {
@@ -216,7 +214,7 @@ void AttemptRun::StartRanks() {
   ReportState(v1::ATTEMPT_STARTING);
   rendezvous_ = assign_.rendezvous();
   if (assign_.ranks_size() > 1 && rendezvous_.address().empty()) {
-    absl::StatusOr<StoreSocket> store = ListenForStore();
+    absl::StatusOr<StoreSocket> store = machine_.ranks.ListenForStore();
     if (!store.ok()) return FailWith({v1::CRASH, std::string(store.status().message())});
     store_ = *std::move(store);
     rendezvous_.set_address("127.0.0.1");
@@ -235,7 +233,7 @@ void AttemptRun::StartRanks() {
 
 void AttemptRun::Judge(Rank& rank, const ProcessEnd& end, const std::string& what) {
   rank.evidence.end = end;
-  const KillWatch::Signs signs = rank.kill_watch->Look(rank.process->pid());
+  const KillWatch::Signs signs = rank.process->KillSigns();
   rank.evidence.cgroup_kills_rose = signs.cgroup_kills_rose;
   rank.evidence.kernel_kill = signs.kernel_kill;
   rank.evidence.host_memory_bytes = machine_.inventory.host_memory_bytes();
@@ -262,7 +260,7 @@ void AttemptRun::OnRankEnd(Rank& rank, const ProcessEnd& end) {
     KillAll();  // the others would wait for it in a collective
   } else if (failed_) {
     machine_.loop.Cancel(cause_timer_);
-    cause_timer_ = machine_.loop.At(absl::Now() + kCauseGrace, [weak = weak_from_this()] {
+    cause_timer_ = machine_.loop.At(machine_.loop.now() + kCauseGrace, [weak = weak_from_this()] {
       if (const std::shared_ptr<AttemptRun> self = weak.lock(); self != nullptr && !self->over_) self->KillAll();
     });
   }
@@ -288,7 +286,7 @@ void AttemptRun::Stop(const v1::Stop& stop, absl::Duration grace) {
   }
   if (training) {
     machine_.loop.Cancel(grace_timer_);
-    grace_timer_ = machine_.loop.At(absl::Now() + grace, [weak = weak_from_this(), grace] {
+    grace_timer_ = machine_.loop.At(machine_.loop.now() + grace, [weak = weak_from_this(), grace] {
       const std::shared_ptr<AttemptRun> self = weak.lock();
       if (self == nullptr || self->over_) return;
       self->stop_note_ = absl::StrCat("did not stop within ", absl::FormatDuration(grace), " and was killed");
@@ -403,7 +401,8 @@ v1::AttemptEvent AttemptRun::NewEvent() const {
   *event.mutable_key() = key();
   event.set_state(state_);
   event.set_failed_rank(-1);
-  *event.mutable_time() = google::protobuf::util::TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(absl::Now()));
+  *event.mutable_time() =
+      google::protobuf::util::TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(machine_.loop.wall_time()));
   return event;
 }
 

@@ -21,25 +21,22 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/env/env.h"
-#include "common/env/process.h"
 #include "proto/studio/v1/worker.pb.h"
 #include "worker/agent/artifacts.h"
 #include "worker/agent/background.h"
 #include "worker/agent/end_reason.h"
-#include "worker/agent/event_loop.h"
-#include "worker/agent/kill_watch.h"
+#include "worker/agent/loop.h"
 #include "worker/agent/rank_log.h"
 #include "worker/agent/rank_process.h"
-#include "worker/agent/store_socket.h"
 
 namespace studio::worker {
 
 // What an attempt runs on. Everything outlives the attempts.
 struct Machine {
-  EventLoop& loop;
+  Loop& loop;
   Background& background;
   Env& env;
-  Launcher& launcher;
+  RankLauncher& ranks;
   Artifacts& artifacts;
   std::string worker_id;
   std::string state_dir;
@@ -86,8 +83,6 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
     std::unique_ptr<RankLog> log;
     std::unique_ptr<RankProcess> process;
     v1::AttemptState state = v1::ATTEMPT_STARTING;
-    // From its process's launch on.
-    std::optional<KillWatch> kill_watch;
     RankEvidence evidence;
     bool ended = false;
   };
@@ -150,8 +145,8 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
   bool killed_ = false;
   std::optional<v1::Stop> stop_;
   std::string stop_note_;
-  EventLoop::Timer grace_timer_ = {};
-  EventLoop::Timer cause_timer_ = {};
+  Loop::Timer grace_timer_ = {};
+  Loop::Timer cause_timer_ = {};
   bool wordless_ = false;
   bool over_ = false;
 

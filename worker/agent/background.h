@@ -1,45 +1,24 @@
-// Work that blocks (transfers, hashing), off the event loop; its outcome comes back to the loop.
+// Work that blocks (transfers, hashing), off the loop; its outcome comes back to the loop. ThreadBackground is the real
+// one.
 //
-//   background.Run([=] {                       // on a thread of its own
+//   background.Run([=] {                       // elsewhere
 //     absl::Status status = artifacts.Fetch(…);
 //     return [=] { OnFetched(status); };       // on the loop
 //   });
 //
-// Threading: Run belongs to the loop's thread. Destroying it waits for the work that is under way, whose outcome is
-// then dropped: make such work cancellable.
+// Threading: Run belongs to the loop's thread.
 #pragma once
 
 #include <functional>
-#include <map>
-#include <thread>
-
-#include "worker/agent/event_loop.h"
 
 namespace studio::worker {
 
 class Background {
  public:
-  explicit Background(EventLoop& loop) : loop_(loop) {}
-  ~Background() {
-    for (auto& [unused, thread] : threads_) thread.join();
-  }
+  using Work = std::function<std::function<void()>()>;
 
-  void Run(std::function<std::function<void()>()> work) {
-    const int id = next_id_++;
-    threads_[id] = std::thread([this, id, work = std::move(work)] {
-      std::function<void()> done = work();
-      loop_.Post([this, id, done = std::move(done)] {
-        threads_.at(id).join();
-        threads_.erase(id);
-        done();
-      });
-    });
-  }
-
- private:
-  EventLoop& loop_;
-  int next_id_ = 0;
-  std::map<int, std::thread> threads_;
+  virtual ~Background() = default;
+  virtual void Run(Work work) = 0;
 };
 
 }  // namespace studio::worker

@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <vector>
 
-#include "absl/time/clock.h"
 #include "common/status/check.h"
 
 namespace studio::worker {
@@ -74,7 +73,7 @@ void EventLoop::RunPosted() {
 }
 
 void EventLoop::RunTimers() {
-  const absl::Time now = absl::Now();
+  const absl::Time now = clock_.Now();
   while (!timers_.empty() && timers_.begin()->first.first <= now) {
     const Callback callback = std::move(timers_.begin()->second);
     timers_.erase(timers_.begin());
@@ -87,7 +86,7 @@ void EventLoop::Wait() {
   for (const auto& [fd, unused] : watched_) waits.push_back({fd, POLLIN, 0});
   int timeout_ms = -1;
   if (!timers_.empty() && timers_.begin()->first.first < absl::InfiniteFuture()) {
-    const int64_t left = absl::ToInt64Milliseconds(timers_.begin()->first.first - absl::Now()) + 1;
+    const int64_t left = absl::ToInt64Milliseconds(timers_.begin()->first.first - clock_.Now()) + 1;
     timeout_ms = static_cast<int>(std::clamp<int64_t>(left, 0, 3'600'000));
   }
   if (poll(waits.data(), waits.size(), timeout_ms) <= 0) return;

@@ -2,7 +2,7 @@
 //
 //   EventLoop loop;
 //   loop.Watch(rank.channel(), [&] { Read(); });
-//   loop.At(now + absl::Seconds(5), [&] { Tick(); });
+//   loop.At(loop.now() + absl::Seconds(5), [&] { Tick(); });
 //   loop.Run();                                  // until Stop()
 //   loop.Post([&] { OnUploaded(); });            // from any other thread
 //
@@ -17,27 +17,25 @@
 
 #include "absl/time/time.h"
 #include "common/env/unique_fd.h"
+#include "common/time/clock.h"
+#include "worker/agent/loop.h"
 
 namespace studio::worker {
 
-class EventLoop {
+class EventLoop : public Loop {
  public:
-  using Callback = std::function<void()>;
-  // Names a timer; times may be equal.
-  using Timer = std::pair<absl::Time, uint64_t>;
-
   EventLoop();
 
   // Calls back whenever the descriptor is readable or at its end, until Unwatch.
   void Watch(int fd, Callback readable);
   void Unwatch(int fd);
 
-  Timer At(absl::Time time, Callback callback);
-  // A timer that has rung, or never was, is fine.
-  void Cancel(const Timer& timer) { timers_.erase(timer); }
-
-  void Post(Callback callback);
-  void Stop();
+  absl::Time now() const override { return clock_.Now(); }
+  absl::Time wall_time() const override { return RealClock().Now(); }
+  Timer At(absl::Time time, Callback callback) override;
+  void Cancel(const Timer& timer) override { timers_.erase(timer); }
+  void Post(Callback callback) override;
+  void Stop() override;
 
   void Run();
 
@@ -46,6 +44,7 @@ class EventLoop {
   void RunTimers();
   void Wait();
 
+  const SteadyClock clock_;
   UniqueFd wake_read_, wake_write_;
   std::map<int, Callback> watched_;
   std::map<Timer, Callback> timers_;

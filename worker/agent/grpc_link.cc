@@ -33,7 +33,7 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
 }  // namespace
 
 struct GrpcLink::Shared {
-  EventLoop& loop;
+  Loop& loop;
   const Callbacks callbacks;
 
   std::mutex mutex;
@@ -106,7 +106,7 @@ class GrpcLink::Stream : public grpc::ClientBidiReactor<v1::WorkerUp, v1::Worker
   std::deque<v1::WorkerUp> outgoing_;
 };
 
-GrpcLink::GrpcLink(EventLoop& loop, const std::string& address, Callbacks callbacks)
+GrpcLink::GrpcLink(Loop& loop, const std::string& address, Callbacks callbacks)
     : shared_(new Shared{loop, std::move(callbacks), {}, {}, 0, 0, 0}),
       stub_(v1::WorkerService::NewStub(MakeChannel(address))) {}
 

@@ -1,39 +1,30 @@
-// One gRPC stream at a time to the controller, seen from the event loop: messages in, messages out, no decisions.
+// A ControllerLink by gRPC, seen from the event loop.
 //
 //   GrpcLink link(loop, "127.0.0.1:7070", {.on_message = …, .on_closed = …});
-//   link.Dial();
-//   link.Send(hello);
 //
-// Callbacks run on the loop and only for the stream of the last Dial. HangUp ends a stream without a callback.
 // Threading: belongs to the loop's thread; gRPC's own threads only post to it. The loop must outlive it.
 #pragma once
 
 #include <grpcpp/channel.h>
 
-#include <functional>
 #include <memory>
 #include <string>
 
-#include "absl/status/status.h"
 #include "proto/studio/v1/worker.grpc.pb.h"
-#include "worker/agent/event_loop.h"
+#include "worker/agent/controller_link.h"
+#include "worker/agent/loop.h"
 
 namespace studio::worker {
 
-class GrpcLink {
+class GrpcLink : public ControllerLink {
  public:
-  struct Callbacks {
-    std::function<void(const v1::WorkerDown&)> on_message;
-    std::function<void(const absl::Status&)> on_closed;
-  };
-
-  GrpcLink(EventLoop& loop, const std::string& address, Callbacks callbacks);
+  GrpcLink(Loop& loop, const std::string& address, Callbacks callbacks);
   // Waits until gRPC has let go of every stream.
-  ~GrpcLink();
+  ~GrpcLink() override;
 
-  void Dial();
-  void Send(v1::WorkerUp message);
-  void HangUp();
+  void Dial() override;
+  void Send(v1::WorkerUp message) override;
+  void HangUp() override;
 
  private:
   class Stream;

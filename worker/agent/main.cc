@@ -20,8 +20,12 @@
 #include "common/status/macros.h"
 #include "common/version/version.h"
 #include "worker/agent/agent.h"
+#include "worker/agent/channel_process.h"
+#include "worker/agent/grpc_link.h"
 #include "worker/agent/identity.h"
 #include "worker/agent/inventory.h"
+#include "worker/agent/store_artifacts.h"
+#include "worker/agent/thread_background.h"
 
 namespace studio::worker {
 namespace {
@@ -128,12 +132,11 @@ absl::Status Run(Flags flags) {
   if (journal->dropped_bytes() > 0) {
     spdlog::warn("the journal ended in {} bytes of a write that was cut short", journal->dropped_bytes());
   }
-  ASSIGN_OR_RETURN(
-      const std::unique_ptr<StoreArtifacts> artifacts,
-      StoreArtifacts::Open(absl::StrCat(flags.state_dir, "/content"), absl::StrCat(flags.state_dir, "/kept")));
+  ASSIGN_OR_RETURN(const std::unique_ptr<StoreArtifacts> artifacts,
+                   StoreArtifacts::Open(absl::StrCat(flags.state_dir, "/content"),
+                                        absl::StrCat(flags.state_dir, "/kept"), flags.controller));
 
   Agent::Options options;
-  options.controller = flags.controller;
   options.seed = random();
   options.drain_grace = absl::Seconds(flags.drain_seconds);
   v1::Hello& hello = options.hello;
@@ -160,11 +163,14 @@ absl::Status Run(Flags flags) {
                flags.state_dir);
 
   EventLoop loop;
-  Background background(loop);
+  ThreadBackground background(loop);
+  ChannelLauncher ranks(loop, env, launcher);
   Agent agent(options,
-              Machine{loop, background, env, launcher, *artifacts, identity.worker_id, flags.state_dir,
-                      flags.shared_roots, trainer.path, dataprep, ranks_lock.fd(), trainer.inventory},
-              *artifacts, *journal);
+              Machine{loop, background, env, ranks, *artifacts, identity.worker_id, flags.state_dir, flags.shared_roots,
+                      trainer.path, dataprep, ranks_lock.fd(), trainer.inventory},
+              *journal, [&](ControllerLink::Callbacks callbacks) {
+                return std::make_unique<GrpcLink>(loop, flags.controller, std::move(callbacks));
+              });
   // Signals arrive on a thread of their own: a handler could not touch the loop.
   std::thread signals([&loop, &agent] {
     sigset_t wanted;

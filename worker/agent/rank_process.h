@@ -1,22 +1,23 @@
-// One process that speaks the trainer's protocol (a rank, or data preparation), seen from the event loop.
+// A process that speaks the trainer's protocol (a rank, or data preparation), seen from the loop, and what starts one.
+// ChannelProcess and ChannelLauncher (channel_process.h) are the real ones.
 //
-//   RankProcess rank(loop, std::move(process), {.on_event = …, .on_output = …, .on_end = …});
-//   rank.Order(stop);
+//   ASSIGN_OR_RETURN(std::unique_ptr<RankProcess> rank, launcher.Launch(spec, {.on_event = …, .on_end = …}));
+//   rank->Order(stop);
 //
 // on_end comes last and once: everything that the process said or printed before came earlier. It may not destroy the
 // RankProcess that calls it; post that to the loop.
-// Threading: belongs to the loop's thread. The loop must outlive it. Destroying it kills the process group.
+// Threading: belongs to the loop's thread. Destroying a RankProcess kills its process group.
 #pragma once
 
 #include <functional>
 #include <memory>
-#include <string>
 #include <string_view>
 
+#include "absl/status/statusor.h"
 #include "common/env/process.h"
-#include "common/framing/framing.h"
 #include "proto/studio/v1/trainer.pb.h"
-#include "worker/agent/event_loop.h"
+#include "worker/agent/kill_watch.h"
+#include "worker/agent/store_socket.h"
 
 namespace studio::worker {
 
@@ -28,29 +29,24 @@ class RankProcess {
     std::function<void(const ProcessEnd&)> on_end;
   };
 
-  RankProcess(EventLoop& loop, std::unique_ptr<Process> process, Callbacks callbacks);
-  ~RankProcess();
+  virtual ~RankProcess() = default;
 
   // Never waits: an order to a process that does not read is lost, and a grace period deals with it.
-  void Order(const v1::TrainerDown& order);
-  void Kill(int signal) { process_->Kill(signal); }
-  int pid() const { return process_->pid(); }
-  bool ended() const { return ended_; }
+  virtual void Order(const v1::TrainerDown& order) = 0;
+  virtual void Kill(int signal) = 0;
+  virtual int pid() const = 0;
+  virtual bool ended() const = 0;
+  // Once it has ended: whether the kernel killed it for memory.
+  virtual KillWatch::Signs KillSigns() = 0;
+};
 
- private:
-  bool ReadChannel();
-  bool ReadOutput();
-  void OnEnd();
-  void Unwatch(bool& watched, int fd);
-
-  EventLoop& loop_;
-  const std::unique_ptr<Process> process_;
-  const Callbacks callbacks_;
-  FrameDecoder decoder_;
-  bool watching_channel_ = false;
-  bool watching_output_ = false;
-  bool watching_end_ = false;
-  bool ended_ = false;
+class RankLauncher {
+ public:
+  virtual ~RankLauncher() = default;
+  // The spec's channel and output are set here. NotFound or PermissionDenied where the program cannot be started.
+  virtual absl::StatusOr<std::unique_ptr<RankProcess>> Launch(LaunchSpec spec, RankProcess::Callbacks callbacks) = 0;
+  // Where the ranks of an attempt meet. Unavailable where the machine gives no socket.
+  virtual absl::StatusOr<StoreSocket> ListenForStore() = 0;
 };
 
 }  // namespace studio::worker

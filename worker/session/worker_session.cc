@@ -66,6 +66,7 @@ void WorkerSession::DropBeyondLimit() {
 SessionActions WorkerSession::OnMessage(const v1::WorkerDown& message, absl::Time now) {
   if (state_ != State::kGreeting && state_ != State::kOpen) return {};
   last_contact_ = now;
+  last_vain_dial_ = absl::InfinitePast();
   if (message.has_refused()) return OnRefused(message.refused(), now);
   SessionActions actions;
   Acknowledge(message.acknowledged(), actions);
@@ -136,6 +137,7 @@ SessionActions WorkerSession::OnTick(absl::Time now) {
   SessionActions actions;
   if (state_ == State::kAway && now >= next_dial_) {
     state_ = State::kGreeting;
+    dialled_ = now;
     greeting_deadline_ = now + options_.greeting_timeout;
     sent_sequence_ = seen_sequence_ = handled_sequence_ = told_handled_ = 0;
     for (Entry& entry : outbox_) entry.sequence = 0;
@@ -203,6 +205,7 @@ void WorkerSession::SendNow(v1::WorkerUp message, SessionActions& actions, absl:
 }
 
 void WorkerSession::GoAway(absl::Time now, absl::Duration at_least) {
+  if (last_contact_ < dialled_) last_vain_dial_ = dialled_;
   state_ = State::kAway;
   const absl::Duration limit = std::min(
       options_.max_backoff, options_.min_backoff * static_cast<int64_t>(uint64_t{1} << std::min(failures_, 20)));

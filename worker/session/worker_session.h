@@ -104,6 +104,8 @@ class WorkerSession {
   bool open() const { return state_ == State::kOpen; }
   // Since when nothing was heard from a controller; infinite past before the first Welcome.
   absl::Time last_contact() const { return last_contact_; }
+  // When the last dial began that found no controller; infinite past where the last one found one.
+  absl::Time last_vain_dial() const { return last_vain_dial_; }
   // Events and messages that nobody acknowledged yet.
   size_t unacknowledged() const { return outbox_.size(); }
 
@@ -136,6 +138,8 @@ class WorkerSession {
   absl::Time greeting_deadline_;
   absl::Time next_heartbeat_;
   absl::Time last_contact_ = absl::InfinitePast();
+  absl::Time dialled_;
+  absl::Time last_vain_dial_ = absl::InfinitePast();
   absl::Duration heartbeat_interval_;
   absl::Duration silence_limit_;
 

@@ -107,6 +107,22 @@ class WorkerSessionTest : public testing::Test {
   WorkerSession session_{SomeOptions()};
 };
 
+TEST_F(WorkerSessionTest, HasDialledInVainOnlyAfterItTried) {
+  Open();
+  const absl::Time contact = session_.last_contact();
+  // It stood still for two days: no proof that the controller is away.
+  clock_.Advance(absl::Hours(48));
+  EXPECT_THAT(Tick(), ElementsAre("hang up: nothing from the controller for 15s"));
+  EXPECT_EQ(session_.last_vain_dial(), absl::InfinitePast());
+  WaitForTick();
+  EXPECT_THAT(Tick(), ElementsAre("dial", "send hello #0 ack 0"));
+  EXPECT_EQ(session_.last_vain_dial(), absl::InfinitePast());
+  Break();
+  EXPECT_GE(session_.last_vain_dial(), contact + absl::Hours(48));
+  Open();
+  EXPECT_EQ(session_.last_vain_dial(), absl::InfinitePast());
+}
+
 TEST_F(WorkerSessionTest, GreetsFirstAndIsOpenOnceWelcome) {
   EXPECT_LE(session_.next_tick(), clock_.Now());
   EXPECT_THAT(Tick(), ElementsAre("dial", "send hello #0 ack 0"));

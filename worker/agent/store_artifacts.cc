@@ -1,4 +1,4 @@
-#include "worker/agent/artifacts.h"
+#include "worker/agent/store_artifacts.h"
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
@@ -32,14 +32,17 @@ TransferClient ClientFor(const std::string& address, const std::atomic<bool>& ca
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<StoreArtifacts>> StoreArtifacts::Open(const std::string& content_dir,
-                                                                     const std::string& kept_dir) {
+                                                                     const std::string& kept_dir,
+                                                                     const std::string& controller) {
   ASSIGN_OR_RETURN(std::unique_ptr<ContentStore> store, ContentStore::Open(content_dir, {}));
-  return std::unique_ptr<StoreArtifacts>(new StoreArtifacts(std::move(store), kept_dir));
+  return std::unique_ptr<StoreArtifacts>(new StoreArtifacts(std::move(store), kept_dir, controller));
 }
 
-void StoreArtifacts::SetAddress(const std::string& address) {
+void StoreArtifacts::SetAddress(const std::string& announced) {
+  std::string address = TransferAddress(controller_, announced);
+  spdlog::info("transfers go to {}", address);
   const std::lock_guard<std::mutex> lock(mutex_);
-  address_ = address;
+  address_ = std::move(address);
 }
 
 absl::Status StoreArtifacts::WithController(const std::atomic<bool>& cancelled,

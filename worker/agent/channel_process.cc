@@ -1,4 +1,4 @@
-#include "worker/agent/rank_process.h"
+#include "worker/agent/channel_process.h"
 
 #include <signal.h>
 #include <spdlog/spdlog.h>
@@ -9,11 +9,12 @@
 #include <utility>
 
 #include "common/status/check.h"
+#include "common/status/macros.h"
 
 namespace studio::worker {
 
-RankProcess::RankProcess(EventLoop& loop, std::unique_ptr<Process> process, Callbacks callbacks)
-    : loop_(loop), process_(std::move(process)), callbacks_(std::move(callbacks)) {
+ChannelProcess::ChannelProcess(EventLoop& loop, std::unique_ptr<Process> process, KillWatch watch, Callbacks callbacks)
+    : loop_(loop), process_(std::move(process)), watch_(std::move(watch)), callbacks_(std::move(callbacks)) {
   STUDIO_CHECK(process_->channel() >= 0 && process_->output() >= 0);
   loop_.Watch(process_->channel(), [this] { ReadChannel(); });
   loop_.Watch(process_->output(), [this] { ReadOutput(); });
@@ -21,18 +22,18 @@ RankProcess::RankProcess(EventLoop& loop, std::unique_ptr<Process> process, Call
   watching_channel_ = watching_output_ = watching_end_ = true;
 }
 
-RankProcess::~RankProcess() {
+ChannelProcess::~ChannelProcess() {
   Unwatch(watching_channel_, process_->channel());
   Unwatch(watching_output_, process_->output());
   Unwatch(watching_end_, process_->ended());
 }
 
-void RankProcess::Unwatch(bool& watched, int fd) {
+void ChannelProcess::Unwatch(bool& watched, int fd) {
   if (watched) loop_.Unwatch(fd);
   watched = false;
 }
 
-void RankProcess::Order(const v1::TrainerDown& order) {
+void ChannelProcess::Order(const v1::TrainerDown& order) {
   const absl::StatusOr<std::string> frame = EncodeFrame(order);
   STUDIO_CHECK(frame.ok()) << frame.status().ToString();
   // A part of a frame would spoil the stream; orders are far smaller than a socket's buffer, so it is all or nothing.
@@ -42,7 +43,7 @@ void RankProcess::Order(const v1::TrainerDown& order) {
 }
 
 // True: something was read, and there may be more.
-bool RankProcess::ReadChannel() {
+bool ChannelProcess::ReadChannel() {
   char bytes[64 << 10];
   const ssize_t got = read(process_->channel(), bytes, sizeof bytes);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
@@ -65,7 +66,7 @@ bool RankProcess::ReadChannel() {
   }
 }
 
-bool RankProcess::ReadOutput() {
+bool ChannelProcess::ReadOutput() {
   char bytes[64 << 10];
   const ssize_t got = read(process_->output(), bytes, sizeof bytes);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
@@ -77,7 +78,7 @@ bool RankProcess::ReadOutput() {
   return true;
 }
 
-void RankProcess::OnEnd() {
+void ChannelProcess::OnEnd() {
   const std::optional<ProcessEnd> end = process_->Reap();
   if (!end) return;
   Unwatch(watching_end_, process_->ended());
@@ -89,6 +90,15 @@ void RankProcess::OnEnd() {
   Unwatch(watching_output_, process_->output());
   ended_ = true;
   callbacks_.on_end(*end);
+}
+
+absl::StatusOr<std::unique_ptr<RankProcess>> ChannelLauncher::Launch(LaunchSpec spec,
+                                                                     RankProcess::Callbacks callbacks) {
+  spec.output = LaunchSpec::Output::kPipeBoth;
+  spec.channel = true;
+  KillWatch watch(env_);
+  ASSIGN_OR_RETURN(std::unique_ptr<Process> process, launcher_.Launch(spec));
+  return std::make_unique<ChannelProcess>(loop_, std::move(process), std::move(watch), std::move(callbacks));
 }
 
 }  // namespace studio::worker

@@ -77,6 +77,8 @@ class ControllerLoop {
   absl::StatusOr<v1::JobRecord> Get(const std::string& id) const;
   absl::StatusOr<v1::ListJobsResponse> List(const v1::ListJobsRequest& request) const;
   v1::ListWorkersResponse Workers() const;
+  // `who` vouches that nothing of this worker runs any more. FailedPrecondition while it is in contact.
+  void ConfirmDead(const std::string& who, const std::string& worker_id, Reply<v1::WorkerRecord> reply);
 
   absl::StatusOr<int64_t> Watch(const std::string& id, int64_t after_revision, JobTable::Watcher watcher);
   void Unwatch(int64_t watch) { jobs_.Unwatch(watch); }

@@ -90,6 +90,15 @@ grpc::ServerUnaryReactor* ControllerService::ListWorkers(grpc::CallbackServerCon
                [=, this](auto* reactor, const Caller&) { Answer(reactor, response)(options_.loop.Workers()); });
 }
 
+grpc::ServerUnaryReactor* ControllerService::ConfirmWorkerDead(grpc::CallbackServerContext* context,
+                                                               const v1::ConfirmWorkerDeadRequest* request,
+                                                               v1::WorkerRecord* response) {
+  return Unary(context, options_.executor, "worker.confirm-dead", request->id(),
+               [=, this](auto* reactor, const Caller& caller) {
+                 options_.loop.ConfirmDead(caller.owner, request->id(), Answer(reactor, response));
+               });
+}
+
 grpc::ServerUnaryReactor* ControllerService::GetVersion(grpc::CallbackServerContext* context,
                                                         const v1::GetVersionRequest* request,
                                                         v1::GetVersionResponse* response) {

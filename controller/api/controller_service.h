@@ -52,6 +52,9 @@ class ControllerService final : public v1::Controller::CallbackService {
                                                    const v1::ReadLogsRequest* request) override;
   grpc::ServerUnaryReactor* ListWorkers(grpc::CallbackServerContext* context, const v1::ListWorkersRequest* request,
                                         v1::ListWorkersResponse* response) override;
+  grpc::ServerUnaryReactor* ConfirmWorkerDead(grpc::CallbackServerContext* context,
+                                              const v1::ConfirmWorkerDeadRequest* request,
+                                              v1::WorkerRecord* response) override;
   grpc::ServerUnaryReactor* GetVersion(grpc::CallbackServerContext* context, const v1::GetVersionRequest* request,
                                        v1::GetVersionResponse* response) override;
   grpc::ServerUnaryReactor* CreateBackup(grpc::CallbackServerContext* context, const v1::CreateBackupRequest* request,

@@ -81,6 +81,8 @@ class ControllerLoop {
   v1::ListWorkersResponse Workers() const;
   // What Prometheus is told of jobs and workers (docs/metrics.md).
   void Describe(MetricsText& text) const;
+  // `who` vouches that nothing of this worker runs any more. FailedPrecondition while it is in contact.
+  void ConfirmDead(const std::string& who, const std::string& worker_id, Reply<v1::WorkerRecord> reply);
 
   absl::StatusOr<int64_t> Watch(const std::string& id, int64_t after_revision, JobTable::Watcher watcher);
   void Unwatch(int64_t watch) { jobs_.Unwatch(watch); }

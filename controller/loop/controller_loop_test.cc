@@ -439,6 +439,27 @@ TEST_F(ControllerLoopTest, WakesItselfForTheFence) {
   EXPECT_EQ(until_tick_, absl::InfiniteDuration());
 }
 
+TEST_F(ControllerLoopTest, StartsAnewAtOnceWhereAPersonConfirmsTheDeath) {
+  FakeWorker lost{.id = "w1"};
+  const v1::AttemptKey key = RunOn(lost);
+  const auto confirm = [this](const std::string& id) {
+    absl::Status answer = absl::UnknownError("not answered");
+    loop_->ConfirmDead("ada", id, [&](const absl::StatusOr<v1::WorkerRecord>& record) { answer = record.status(); });
+    Run();
+    return answer;
+  };
+  EXPECT_THAT(confirm("w1"), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("w1 is in contact")));
+  EXPECT_THAT(confirm("w9"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("\"w9\"")));
+  EXPECT_EQ(StateOf("j1"), "RUNNING");
+  Wait(absl::Seconds(15));
+  EXPECT_OK(confirm("w1"));
+  EXPECT_EQ(StateOf("j1"), "PENDING");
+  EXPECT_EQ(Get("j1").attempts(0).reason(), v1::NODE_LOST);
+  EXPECT_THAT(Get("j1").attempts(0).message(), HasSubstr("ada confirmed"));
+  EXPECT_OK(confirm("w1"));
+  EXPECT_EQ(Get("j1").attempts_size(), 1);
+}
+
 TEST_F(ControllerLoopTest, FencesNobodyForHavingStoodStillItself) {
   FakeWorker silent{.id = "w1"};
   RunOn(silent);

@@ -84,6 +84,25 @@ void ControllerLoop::OnStreamClosed(int64_t stream) {
   Do(worker_id, worker.session->Disconnected());
 }
 
+void ControllerLoop::ConfirmDead(const std::string& who, const std::string& worker_id, Reply<v1::WorkerRecord> reply) {
+  const auto found = workers_.find(worker_id);
+  if (found == workers_.end()) {
+    return reply(
+        absl::NotFoundError(absl::StrCat("no worker \"", worker_id, "\"; `studioctl workers` shows those there are")));
+  }
+  if (found->second.session->connected()) {
+    return reply(absl::FailedPreconditionError(
+        absl::StrCat("worker ", worker_id, " is in contact: stop it there; only one that is out of contact can be ",
+                     "confirmed dead")));
+  }
+  spdlog::warn("worker {}: {} confirms that it is dead", worker_id, who);
+  Do(worker_id, found->second.session->ConfirmDead(who, options_.now()));
+  jobs_.Barrier([this, worker_id, reply](const absl::Status& stored) {
+    if (!stored.ok()) return reply(stored);
+    reply(WorkerOf(worker_id).session->Describe());
+  });
+}
+
 void ControllerLoop::CloseStreams(const absl::Status& why) {
   for (auto& [number, stream] : streams_) stream.sink->Close(why);
 }

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "common/status/check.h"
 
 namespace studio::controller {
 namespace {
@@ -388,6 +389,17 @@ SessionActions WorkerSession::OnTick(absl::Time now) {
           ContactLost{key.epoch(), absl::StrCat("worker ", worker_.id(), " is out of contact; ",
                                                 "a new attempt may start in ", absl::FormatDuration(attempt.fence))}});
     }
+  }
+  return actions;
+}
+
+SessionActions WorkerSession::ConfirmDead(const std::string& who, absl::Time now) {
+  STUDIO_CHECK(!connected()) << worker_.id();
+  SessionActions actions;
+  for (auto& [job_id, attempt] : attempts_) {
+    if (attempt.given_up) continue;
+    GiveUp(attempt, /*fenced=*/false, absl::StrCat("worker ", worker_.id(), ": ", who, " confirmed that it is dead"),
+           now, actions);
   }
   return actions;
 }

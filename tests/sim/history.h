@@ -9,6 +9,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -35,6 +36,8 @@ class History {
   void CancelAnswered(const v1::JobRecord& answer);
   // The controller hands a message to a worker's stream.
   void Told(const std::string& worker, const v1::WorkerDown& down);
+  // An agent sends this; its journal holds those bytes whatever the machine does.
+  void Said(const std::string& worker, const v1::WorkerUp& up, std::string_view durable_journal);
   // A message of this worker reached a controller that lives.
   void Heard(const std::string& worker) { heard_[worker].push_back(engine_.now()); }
   // The controller (started or woke and) listens from now on.

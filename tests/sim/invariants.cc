@@ -13,7 +13,7 @@ namespace {
 // The controller's figures are to the tick; the last message may have been on its way.
 constexpr absl::Duration kSlack = absl::Milliseconds(10);
 
-// The last of these (in order) that is not after `time`.
+// The last of these (in order) that is before `time`, or at it.
 absl::Time LastUntil(const std::vector<absl::Time>& times, absl::Time time) {
   const auto after = std::upper_bound(times.begin(), times.end(), time);
   return after == times.begin() ? absl::InfinitePast() : *std::prev(after);
@@ -107,10 +107,11 @@ void History::CheckEnd(const v1::JobRecord& record, const v1::Attempt& attempt) 
   const std::string name = absl::StrCat(record.id(), " attempt ", attempt.number());
   if (attempt.state() == v1::ATTEMPT_FENCED) {
     const std::string& worker = attempt.ranks(0).worker_id();
-    // It was decided then; that it is durable may come later.
+    // It was decided then; that it is durable may come later. What was heard in the same moment was read after it.
     const absl::Time decided =
         absl::FromUnixNanos(google::protobuf::util::TimeUtil::TimestampToNanoseconds(attempt.end_time()));
-    const absl::Duration silence = decided - std::max(LastUntil(heard_[worker], decided), LastUntil(listens_, decided));
+    const absl::Time heard = LastUntil(heard_[worker], decided - absl::Nanoseconds(1));
+    const absl::Duration silence = decided - std::max(heard, LastUntil(listens_, decided));
     if (silence + kSlack < absl::Seconds(record.job().retry().fence_seconds())) {
       Violation("NoSecondAttemptWithoutFence", absl::StrCat(name, " is fenced after ", absl::FormatDuration(silence)));
     }
@@ -155,6 +156,17 @@ void History::Told(const std::string& worker, const v1::WorkerDown& down) {
       Violation("DurableBeforeTold",
                 absl::StrCat(worker, " was told of a recorded step ", down.recorded().step(), " that is not stored"));
     }
+  }
+}
+
+void History::Said(const std::string& worker, const v1::WorkerUp& up, std::string_view durable_journal) {
+  if (!up.has_attempt() && !up.has_checkpoint()) return;
+  v1::WorkerUp event = up;
+  event.clear_sequence();
+  event.clear_acknowledged();
+  if (durable_journal.find(event.SerializeAsString()) == std::string_view::npos) {
+    Violation("DurableBeforeTold",
+              absl::StrCat(worker, " says what its journal does not hold: ", event.ShortDebugString()));
   }
 }
 

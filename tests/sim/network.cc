@@ -131,13 +131,14 @@ class SimStream : public controller::StreamSink, public std::enable_shared_from_
 };
 
 SimLink::SimLink(Engine& engine, History& history, std::string worker, Cable& cable, SimProcess& agent,
-                 ControllerHost& controller, Callbacks callbacks)
+                 ControllerHost& controller, std::function<void(const v1::WorkerUp&)> on_send, Callbacks callbacks)
     : engine_(engine),
       history_(history),
       worker_(std::move(worker)),
       cable_(cable),
       agent_(agent),
       controller_(controller),
+      on_send_(std::move(on_send)),
       callbacks_(std::move(callbacks)) {}
 
 SimLink::~SimLink() { Abandon(/*silently=*/true); }
@@ -149,6 +150,7 @@ void SimLink::Dial() {
 }
 
 void SimLink::Send(v1::WorkerUp message) {
+  on_send_(message);
   if (stream_ != nullptr) stream_->SendUp(std::move(message));
 }
 

@@ -34,7 +34,7 @@ class SimStream;
 class SimLink : public worker::ControllerLink {
  public:
   SimLink(Engine& engine, History& history, std::string worker, Cable& cable, SimProcess& agent,
-          ControllerHost& controller, Callbacks callbacks);
+          ControllerHost& controller, std::function<void(const v1::WorkerUp&)> on_send, Callbacks callbacks);
   ~SimLink() override;
 
   void Dial() override;
@@ -55,6 +55,8 @@ class SimLink : public worker::ControllerLink {
   Cable& cable_;
   SimProcess& agent_;
   ControllerHost& controller_;
+  // Sees what the agent says.
+  const std::function<void(const v1::WorkerUp&)> on_send_;
   const Callbacks callbacks_;
   std::shared_ptr<SimStream> stream_;
 };

@@ -7,17 +7,21 @@ namespace {
 
 class SimAppendFile : public AppendFile {
  public:
-  SimAppendFile(SimDisk& disk, std::unique_ptr<AppendFile> file) : disk_(disk), file_(std::move(file)) {}
+  SimAppendFile(SimDisk& disk, std::string path, std::unique_ptr<AppendFile> file)
+      : disk_(disk), path_(std::move(path)), file_(std::move(file)) {}
 
   absl::Status Append(std::string_view bytes) override {
     return disk_.Change([&] { return file_->Append(bytes); });
   }
   absl::Status Sync() override {
-    return disk_.Change([&] { return file_->Sync(); });
+    const absl::Status status = disk_.Change([&] { return file_->Sync(); });
+    if (status.ok()) disk_.Synced(path_);
+    return status;
   }
 
  private:
   SimDisk& disk_;
+  const std::string path_;
   const std::unique_ptr<AppendFile> file_;
 };
 
@@ -29,7 +33,7 @@ absl::StatusOr<std::unique_ptr<AppendFile>> SimDisk::OpenAppend(const std::strin
     ASSIGN_OR_RETURN(file, files_.OpenAppend(path));
     return absl::OkStatus();
   }));
-  return std::make_unique<SimAppendFile>(*this, std::move(file));
+  return std::make_unique<SimAppendFile>(*this, path, std::move(file));
 }
 
 }  // namespace studio::sim

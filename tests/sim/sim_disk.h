@@ -2,6 +2,7 @@
 // agent's own changes count; ranks write to the MemoryEnv itself.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -22,9 +23,20 @@ class SimDisk : public Env {
   }
   void CrashNoMore() { countdown_ = -1; }
 
+  // Of a file, what a loss of power leaves.
+  std::string Durable(const std::string& path) const {
+    const absl::StatusOr<std::string> bytes = files_.ReadFile(path);
+    const auto synced = synced_.find(path);
+    if (!bytes.ok() || synced == synced_.end()) return "";
+    return bytes->substr(0, synced->second);
+  }
+  void Synced(const std::string& path) { synced_[path] = static_cast<size_t>(files_.FileSize(path).value_or(0)); }
+
   absl::StatusOr<std::string> ReadFile(const std::string& path) override { return files_.ReadFile(path); }
   absl::Status WriteFile(const std::string& path, std::string_view bytes) override {
-    return Change([&] { return files_.WriteFile(path, bytes); });
+    const absl::Status status = Change([&] { return files_.WriteFile(path, bytes); });
+    if (status.ok()) Synced(path);
+    return status;
   }
   absl::StatusOr<std::unique_ptr<AppendFile>> OpenAppend(const std::string& path) override;
   absl::Status Truncate(const std::string& path, int64_t size_bytes) override {
@@ -57,6 +69,7 @@ class SimDisk : public Env {
 
  private:
   MemoryEnv& files_;
+  std::map<std::string, size_t> synced_;
   int64_t countdown_ = -1;
   bool before_ = false;
 };

@@ -19,8 +19,19 @@ const absl::Time kStart = absl::FromUnixSeconds(1'000'000'000);
 // Journals are rewritten at each start; between two, a run's worth of records.
 constexpr int64_t kMaxJournalBytes = 1 << 20;
 
+// Of two machines that are gone for good, one is vouched for: its jobs need not wait for the fence.
+void ConfirmDead(ControllerHost& controller, History& history, int worker) {
+  if (!controller.process().alive) return;
+  const std::string id = absl::StrCat("w", worker, "-", absl::Hex(worker, absl::kZeroPad8));
+  controller.Run([&controller, &history, id] {
+    controller.loop().ConfirmDead("local", id, [&history, id](const absl::StatusOr<v1::WorkerRecord>& record) {
+      history.Note(absl::StrCat("somebody confirms that ", id, " is dead: ", record.status().ToString()));
+    });
+  });
+}
+
 void Happen(const Fault& fault, std::vector<std::unique_ptr<WorkerHost>>& workers, ControllerHost& controller,
-            Engine& engine) {
+            Engine& engine, History& history) {
   StoreDisk& store = controller.disk();
   switch (fault.kind) {
     case FaultKind::kCrashController:
@@ -39,6 +50,12 @@ void Happen(const Fault& fault, std::vector<std::unique_ptr<WorkerHost>>& worker
     case FaultKind::kStoreAnswerLost:
       store.ill = StoreDisk::Ill::kAnswerLost;
       return;
+    case FaultKind::kLoseMachine:
+      if (fault.detail % 2 == 0) {
+        engine.After(absl::Seconds(25), nullptr,
+                     [&, worker = fault.worker] { ConfirmDead(controller, history, worker); });
+      }
+      return workers[fault.worker % workers.size()]->Suffer(fault);
     default:
       return workers[fault.worker % workers.size()]->Suffer(fault);
   }
@@ -85,7 +102,7 @@ Outcome Play(const Scenario& scenario, bool keep_lines) {
   for (const Fault& fault : scenario.faults) {
     engine.At(kStart + fault.at, nullptr, [&, fault] {
       history.Note(Describe(fault));
-      Happen(fault, workers, controller, engine);
+      Happen(fault, workers, controller, engine, history);
     });
   }
   const auto violated = [&] { return !history.violations().empty(); };

@@ -12,6 +12,7 @@ namespace studio::sim {
 namespace {
 
 constexpr char kStateDir[] = "/state";
+constexpr char kJournal[] = "/state/journal";
 constexpr char kBootIdFolder[] = "/proc/sys/kernel/random";
 
 v1::Inventory InventoryOf(int devices) {
@@ -73,7 +74,7 @@ void WorkerHost::StartAgent() {
     const auto start = [&]() -> absl::Status {
       ASSIGN_OR_RETURN(const worker::Identity identity,
                        worker::StartIdentity(disk_, kStateDir, name_, static_cast<uint64_t>(name_[1] - '0')));
-      ASSIGN_OR_RETURN(journal_, worker::Journal::Open(disk_, absl::StrCat(kStateDir, "/journal")));
+      ASSIGN_OR_RETURN(journal_, worker::Journal::Open(disk_, kJournal));
       history_.Note(absl::StrCat(identity.worker_id, " starts, incarnation ", identity.incarnation));
       worker::Agent::Options options;
       options.seed = random_.Next();
@@ -90,26 +91,27 @@ void WorkerHost::StartAgent() {
         if (process_.life == life) AgentDies(/*by_itself=*/true);
       });
       artifacts_ = std::make_unique<SimArtifacts>(engine_, process_, disk_, cable_, controller_);
-      agent_ = std::make_unique<worker::Agent>(options,
-                                               worker::Machine{*loop_,
-                                                               *artifacts_,
-                                                               disk_,
-                                                               ranks_,
-                                                               *artifacts_,
-                                                               identity.worker_id,
-                                                               kStateDir,
-                                                               {},
-                                                               "trainer",
-                                                               "prep",
-                                                               -1,
-                                                               InventoryOf(devices_)},
-                                               *journal_, [&](worker::ControllerLink::Callbacks callbacks) {
-                                                 auto link = std::make_unique<SimLink>(
-                                                     engine_, history_, identity.worker_id, cable_, process_,
-                                                     controller_, std::move(callbacks));
-                                                 link_ = link.get();
-                                                 return link;
-                                               });
+      const auto make_link = [&](worker::ControllerLink::Callbacks callbacks) {
+        const auto on_send = [this, id = identity.worker_id](const v1::WorkerUp& up) {
+          if (up.has_attempt() || up.has_checkpoint()) history_.Said(id, up, disk_.Durable(kJournal));
+        };
+        auto link = std::make_unique<SimLink>(engine_, history_, identity.worker_id, cable_, process_, controller_,
+                                              on_send, std::move(callbacks));
+        link_ = link.get();
+        return link;
+      };
+      const worker::Machine machine{.loop = *loop_,
+                                    .background = *artifacts_,
+                                    .env = disk_,
+                                    .ranks = ranks_,
+                                    .artifacts = *artifacts_,
+                                    .worker_id = identity.worker_id,
+                                    .state_dir = kStateDir,
+                                    .shared_roots = {},
+                                    .trainer = "trainer",
+                                    .dataprep = "prep",
+                                    .inventory = InventoryOf(devices_)};
+      agent_ = std::make_unique<worker::Agent>(options, machine, *journal_, make_link);
       agent_->Start();
       return absl::OkStatus();
     };
@@ -229,6 +231,6 @@ void WorkerHost::TurnOff() {
   agent_.reset();
 }
 
-int64_t WorkerHost::journal_bytes() { return files_.FileSize(absl::StrCat(kStateDir, "/journal")).value_or(0); }
+int64_t WorkerHost::journal_bytes() { return files_.FileSize(kJournal).value_or(0); }
 
 }  // namespace studio::sim

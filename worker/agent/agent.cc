@@ -70,7 +70,8 @@ void Agent::Do(SessionActions actions) {
   std::move(actions.begin(), actions.end(), std::back_inserter(actions_));
   if (doing_) return;
   doing_ = true;
-  while (!actions_.empty()) {
+  // Once it ends, nothing more is said: what could not be journalled must not be sent.
+  while (!actions_.empty() && !ending_) {
     SessionAction action = std::move(actions_.front());
     actions_.pop_front();
     DoOne(action);
@@ -154,6 +155,7 @@ void Agent::HandleAssign(const v1::Assign& assign) {
   JournalRecord record;
   *record.mutable_assigned() = assign;
   Record(record);
+  if (ending_) return;
   if (draining_) {
     v1::AttemptEvent event;
     *event.mutable_key() = assign.key();
@@ -230,6 +232,7 @@ void Agent::OnEnded(const v1::AttemptKey& key) {
     JournalRecord record;
     *record.mutable_ended() = key;
     Record(record);
+    if (ending_) return;
     attempts_.erase(IdOf(key));
     (void)machine_.env.RemoveAll(AttemptDir(machine_.state_dir, key));
     UpdateHello();

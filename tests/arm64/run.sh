@@ -64,8 +64,8 @@ suite() {
     done < <("$bazel" query --noshow_progress 'rdeps(//..., //common/env:posix_launcher) intersect tests(//...)' 2>/dev/null)
   fi
   out=${#left_out[@]}
-  # Emulation is some twenty times slower: the limits of time are not those of the machine.
-  TESTLOGS=bazel-arm64-testlogs tools/bazel_test.sh --config=arm64 --test_timeout=900 -- "${tests[@]}" "${left_out[@]}" >"$log.suite" 2>&1
+  # Emulation is some twenty times slower: the limits of time are not those of the machine (common/time/patience.h).
+  TESTLOGS=bazel-arm64-testlogs tools/bazel_test.sh --config=arm64 --test_timeout=3600 -- "${tests[@]}" "${left_out[@]}" >"$log.suite" 2>&1
   code=$?
   grep -vE '^[0-9]+ passed, ' "$log.suite"
   read -ra counts < <(tail -n 1 "$log.suite" | tr -dc '0-9 \n')

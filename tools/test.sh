@@ -71,6 +71,7 @@ part asan tools/bazel_test.sh --config=asan --test_tag_filters=-torch,-manual --
 part fuzz tools/fuzz.sh "${FUZZ_SECONDS:-30}"
 part parity tests/parity/run.sh ${all:+--full}
 part fine-tune tools/quickstart.sh
+if [ -n "$all" ]; then part verify tools/verify.sh; fi
 if [ -n "$all" ] && [ "$(uname -m)" = x86_64 ]; then part arm64 make --no-print-directory arm64-test; fi
 
 printf '\nminutes of each part:\n'

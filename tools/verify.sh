@@ -10,7 +10,8 @@ trap 'rm -f "$report"' EXIT
 "$bin/worker/agent/studio-worker" --trainer "$bin/worker/trainer/studio-trainer" --verify | tee "$report"
 code=${PIPESTATUS[0]}
 # The checks alone, one line each, in one cell of the table.
-cell=$(grep -E '^(PASS|FAIL)  |^this machine ' "$report" | sed -E 's/^(PASS|FAIL)  /\1 /; s/\|/\\|/g' | paste -sd';' | sed 's/;/; /g')
+cell=$(grep -E '^(PASS|FAIL)  |^this machine ' "$report" | sed -E 's/^(PASS|FAIL)  /\1 /; s/\|/\\|/g' |
+  awk '{ printf "%s%s", line_break, $0; line_break = "<br>" }')
 tools/record.sh "studio-worker --verify" "${cell:-FAILED: no report, exit code $code}" ${2:+"$2"}
 failed=$(grep -c '^FAIL  ' "$report")
 [ "$code" = 0 ] || [ "$failed" != 0 ] || failed=1 # it ended before it could say what failed

@@ -9,7 +9,7 @@ LIBTORCH_CPU_WHEELS="nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"
 # ARM64 beside an x86-64 build (tools/setup_arm64.sh): the same release's aarch64 wheel, and what its libtorch_cpu links.
 LIBTORCH_ARM64_WHEELS="nvidia-cuda-runtime==13.0.96 nvidia-cuda-cupti==13.0.85"
 # Wheels are named by the oldest glibc that they run on: all that Debian 12's runs.
-LIBTORCH_ARM64_GLIBC="2_17 2_24 2_25 2_26 2_27 2_28 2_31 2_34 2_35"
+LIBTORCH_ARM64_GLIBC="2_17 2_18 2_24 2_25 2_26 2_27 2_28 2_31 2_34 2_35"
 # With a card: headers that ATen/cuda includes, beside what the torch wheel itself asks for.
 LIBTORCH_CUDA_WHEELS="nvidia-cuda-crt==13.0.88 nvidia-cuda-cccl==13.0.85"
 

@@ -73,6 +73,7 @@ part parity tests/parity/run.sh ${all:+--full}
 part fine-tune tools/quickstart.sh
 if [ -n "$all" ]; then part simulation tests/sim/run.sh; fi
 if [ -n "$all" ]; then part soak tests/faults/soak.sh; fi
+if [ -n "$all" ]; then part verify tools/verify.sh; fi
 if [ -n "$all" ] && [ "$(uname -m)" = x86_64 ]; then part arm64 make --no-print-directory arm64-test; fi
 
 printf '\nminutes of each part:\n'

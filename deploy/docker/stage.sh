@@ -20,7 +20,9 @@ trainer=studio-trainer
 [ "$flavour" = cpu ] || trainer=studio-trainer-cuda
 programs=(controller/studio-controller worker/agent/studio-worker "worker/trainer/$trainer" worker/data/studio-dataprep
   studioctl/studioctl)
-"${BAZEL:-bazel}" build --noshow_progress "${config[@]}" "${programs[@]/#/\/\/}"
+targets=()
+for program in "${programs[@]}"; do targets+=("//${program%/*}:${program##*/}"); done
+"${BAZEL:-bazel}" build --noshow_progress "${config[@]}" "${targets[@]}"
 
 if [ "$arch" = "$here" ]; then
   site=$(echo .deps/torch/lib/python3*/site-packages)

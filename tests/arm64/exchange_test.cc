@@ -1,10 +1,8 @@
 // The same job on x86-64 and on ARM64: through controller, agent and trainer to the same losses, and from a checkpoint
 // that the other machine made to the losses of a run that nobody interrupted. fp32, within kTolerance.
 //
-// STUDIO_ARM64_BIN names the folder of the ARM64 programs; tests/arm64/run.sh builds and names it. This program itself
-// is x86-64: the emulator runs only what is under test.
+// This program itself is x86-64: the emulator runs only what is under test.
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -16,6 +14,7 @@
 #include "common/env/posix_env.h"
 #include "common/status/macros.h"
 #include "common/status/testing.h"
+#include "tests/arm64/machine.h"
 #include "tests/e2e/tiny_model.h"
 #include "tests/e2e/trainer_run.h"
 #include "tests/integration/cluster.h"
@@ -41,20 +40,10 @@ prediction { max_length_inference: 8 }
 environment { mixed_precision_dtype: FLOAT32 number_of_workers: 1 }
 )";
 
-// Where one machine's programs lie: "" means beside this test.
-struct Machine {
-  std::string name;
-  std::string folder;
-
-  std::string Program(const std::string& path) const { return folder.empty() ? path : folder + "/" + path; }
-};
-
 class ExchangeTest : public testing::Test {
  protected:
   void SetUp() override {
-    const char* arm64 = std::getenv("STUDIO_ARM64_BIN");
-    ASSERT_NE(arm64, nullptr) << "name the folder of the ARM64 programs; make arm64-test does";
-    arm64_.folder = arm64;
+    ASSERT_OK_AND_ASSIGN(arm64_, Arm64());
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
     ASSERT_OK(WriteTinyModel(folder_ + "/model"));
@@ -71,7 +60,7 @@ class ExchangeTest : public testing::Test {
     std::vector<std::string> arguments = {"--job",      folder_ + "/job.pb.txt", "--out", folder_ + "/" + out,
                                           "--data-dir", folder_ + "/data-" + out};
     if (resume) arguments.insert(arguments.end(), {"--resume", folder_ + "/" + out});
-    TrainerRun run(arguments, false, machine.Program("worker/trainer/studio-trainer"));
+    TrainerRun run(arguments, false, machine.Trainer());
     if (const int code = run.Wait(); code != 0) {
       return absl::InternalError(absl::StrCat(machine.name, "'s trainer ended with ", code, ":\n", run.output()));
     }
@@ -95,13 +84,7 @@ class ExchangeTest : public testing::Test {
   absl::StatusOr<v1::JobRecord> FineTune(const Machine& machine) {
     const std::string folder = folder_ + "/" + machine.name;
     std::filesystem::create_directories(folder);
-    Cluster::Binaries binaries;
-    binaries.controller = machine.Program(binaries.controller);
-    binaries.worker = machine.Program(binaries.worker);
-    binaries.studioctl = machine.Program(binaries.studioctl);
-    binaries.trainer = machine.Program("worker/trainer/studio-trainer");
-    binaries.dataprep = machine.Program("worker/data/studio-dataprep");
-    Cluster cluster(folder, binaries);
+    Cluster cluster(folder, machine.Binaries());
     RETURN_IF_ERROR(cluster.StartController());
     RETURN_IF_ERROR(cluster.StartWorker());
     ASSIGN_OR_RETURN(const Cluster::Ctl submitted, cluster.RunCtl({"submit", folder_ + "/job.pb.txt", "-o", "name"}));
@@ -133,8 +116,8 @@ class ExchangeTest : public testing::Test {
 
   const std::string folder_ =
       absl::StrCat(testing::TempDir(), "/", testing::UnitTest::GetInstance()->current_test_info()->name());
-  const Machine x86_64_ = {"x86-64", ""};
-  Machine arm64_ = {"arm64", ""};
+  const Machine x86_64_ = X8664();
+  Machine arm64_;
 };
 
 TEST_F(ExchangeTest, FineTunesThroughTheControllerToTheSameLosses) {

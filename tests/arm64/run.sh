@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make arm64-test`: cross-compiles every program and test for ARM64, shows that they are ARM64's, runs the suite under
-# emulation, and lets x86-64 and ARM64 train the same job and continue each other's checkpoints. Prints the minutes of each
-# part and ends with N passed, N failed, N skipped. After `tools/setup.sh arm64`.
+# emulation, lets x86-64 and ARM64 train the same job, continue each other's checkpoints and share a controller, and verifies
+# the emulated machine. Prints the minutes of each part and ends with N passed, N failed, N skipped. After `tools/setup.sh arm64`.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit 1
 bazel=${BAZEL:-bazel}
@@ -10,6 +10,7 @@ case $(uname -m) in
 esac
 passed=0 failed=0 skipped=0
 times=()
+where="aarch64, emulated on $(uname -m), CPU"
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
@@ -48,6 +49,9 @@ are_arm64() {
   [ "$wrong" = 0 ] && [ "$right" -gt 0 ]
 }
 
+# Whether the kernel hands ARM64 programs to the emulator by itself. Where not, nothing that starts one can run.
+hands_over() { grep -qs '^enabled' /proc/sys/fs/binfmt_misc/qemu-aarch64; }
+
 suite() {
   local target reason left_out=() out=0 counts code
   while read -r target reason; do
@@ -55,7 +59,7 @@ suite() {
     echo "skipped: $target: $reason"
     left_out+=("-$target")
   done <tests/arm64/not_emulated.txt
-  if ! grep -qs '^enabled' /proc/sys/fs/binfmt_misc/qemu-aarch64; then
+  if ! hands_over; then
     # These start ARM64 programs, which only the kernel could hand to the emulator.
     while read -r target; do
       case " ${left_out[*]} " in *" -$target "*) continue ;; esac
@@ -64,8 +68,8 @@ suite() {
     done < <("$bazel" query --noshow_progress 'rdeps(//..., //common/env:posix_launcher) intersect tests(//...)' 2>/dev/null)
   fi
   out=${#left_out[@]}
-  # Emulation is some twenty times slower: the limits of time are not those of the machine.
-  TESTLOGS=bazel-arm64-testlogs tools/bazel_test.sh --config=arm64 --test_timeout=900 -- "${tests[@]}" "${left_out[@]}" >"$log.suite" 2>&1
+  # Emulation is some twenty times slower: the limits of time are not those of the machine (common/time/patience.h).
+  TESTLOGS=bazel-arm64-testlogs tools/bazel_test.sh --config=arm64 --test_timeout=3600 -- "${tests[@]}" "${left_out[@]}" >"$log.suite" 2>&1
   code=$?
   grep -vE '^[0-9]+ passed, ' "$log.suite"
   read -ra counts < <(tail -n 1 "$log.suite" | tr -dc '0-9 \n')
@@ -74,16 +78,25 @@ suite() {
   return "$code"
 }
 
-exchange() {
-  if ! grep -qs '^enabled' /proc/sys/fs/binfmt_misc/qemu-aarch64; then
-    echo "skipped: //tests/arm64:exchange_test: starts ARM64 programs, and binfmt_misc cannot be mounted here"
-    echo "0 passed, 0 failed, 1 skipped"
+both() { # x86-64 and ARM64 programs in one test
+  if ! hands_over; then
+    echo "skipped: //tests/arm64/...: starts ARM64 programs, and binfmt_misc cannot be mounted here"
+    echo "0 passed, 0 failed, 2 skipped"
     return 0
   fi
   # Never from the cache: Bazel does not see the ARM64 programs as inputs.
-  tools/bazel_test.sh --test_tag_filters= --nocache_test_results --test_output=streamed \
+  tools/bazel_test.sh --test_tag_filters= --nocache_test_results --test_output=streamed --test_env=STUDIO_EMULATED=1 \
     --test_env=STUDIO_ARM64_BIN="$(realpath bazel-arm64-bin)" --test_env=QEMU_LD_PREFIX="$(realpath .deps/arm64/sysroot)" \
-    //tests/arm64:exchange_test
+    --test_timeout=3600 //tests/arm64:exchange_test //tests/arm64:two_machines_test
+}
+
+verify() {
+  if ! hands_over; then
+    echo "skipped: studio-worker --verify: starts ARM64 programs, and binfmt_misc cannot be mounted here"
+    echo "0 passed, 0 failed, 1 skipped"
+    return 0
+  fi
+  QEMU_LD_PREFIX=$(realpath .deps/arm64/sysroot) tools/verify.sh bazel-arm64-bin "$where"
 }
 
 mapfile -t programs < <("$bazel" query --noshow_progress 'kind(cc_binary, //...) except attr(tags, manual, //...)' 2>/dev/null)
@@ -97,12 +110,14 @@ fi
 if timed build build; then
   timed file are_arm64
   timed suite suite
-  timed exchange exchange
+  timed both both
+  timed verify verify
 fi
 printf '\nminutes of each part, ARM64 emulated on %s:\n' "$(uname -m)"
 printf '  %s\n' "${times[@]}"
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 result=passed
 [ "$failed" = 0 ] || result=FAILED
-tools/record.sh "make arm64-test" "$result: $passed passed, $failed failed, $skipped skipped" "aarch64, emulated on $(uname -m), CPU"
+minutes=$(printf '%s, ' "${times[@]}" | tr -s ' ' | sed 's/, $//')
+tools/record.sh "make arm64-test" "$result: $passed passed, $failed failed, $skipped skipped; $minutes" "$where"
 [ "$failed" = 0 ]

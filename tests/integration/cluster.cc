@@ -9,19 +9,19 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <filesystem>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "common/status/grpc_status.h"
 #include "common/status/macros.h"
+#include "common/time/patience.h"
 
 namespace studio {
 namespace {
-
-constexpr auto kPatience = std::chrono::minutes(2);
 
 void AwaitReadable(int fd) {
   pollfd wait = {fd, POLLIN, 0};
@@ -95,18 +95,32 @@ absl::Status Cluster::StartController(const std::vector<std::string>& environmen
 
 absl::Status Cluster::StartWorker(const std::vector<std::string>& prefix, const std::vector<std::string>& flags,
                                   const std::vector<std::string>& environment) {
+  ASSIGN_OR_RETURN(worker_, LaunchWorker(binaries_, worker_state_dir(), prefix, flags, environment));
+  return absl::OkStatus();
+}
+
+absl::Status Cluster::AddWorker(const std::string& name, const Binaries& binaries,
+                                const std::vector<std::string>& flags) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Process> worker, LaunchWorker(binaries, folder_ + "/" + name, {}, flags, {}));
+  more_workers_.push_back(std::move(worker));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Process>> Cluster::LaunchWorker(const Binaries& binaries, const std::string& state_dir,
+                                                               const std::vector<std::string>& prefix,
+                                                               const std::vector<std::string>& flags,
+                                                               const std::vector<std::string>& environment) {
   LaunchSpec spec;
   spec.argv = prefix;
   for (const std::string& word :
-       {Absolute(binaries_.worker), std::string("--controller"), address_, std::string("--state-dir"),
-        worker_state_dir(), std::string("--trainer"), Absolute(binaries_.trainer)}) {
+       {Absolute(binaries.worker), std::string("--controller"), address_, std::string("--state-dir"), state_dir,
+        std::string("--trainer"), Absolute(binaries.trainer)}) {
     spec.argv.push_back(word);
   }
-  if (!binaries_.dataprep.empty()) spec.argv.insert(spec.argv.end(), {"--dataprep", Absolute(binaries_.dataprep)});
+  if (!binaries.dataprep.empty()) spec.argv.insert(spec.argv.end(), {"--dataprep", Absolute(binaries.dataprep)});
   spec.argv.insert(spec.argv.end(), flags.begin(), flags.end());
   spec.environment = EnvironmentWith(environment);
-  ASSIGN_OR_RETURN(worker_, launcher_.Launch(spec));
-  return absl::OkStatus();
+  return launcher_.Launch(spec);
 }
 
 void Cluster::KillController() { KillAndReap(controller_); }
@@ -155,7 +169,7 @@ absl::StatusOr<std::string> Cluster::Submit(const Labels& labels, const std::str
 
 absl::StatusOr<v1::JobRecord> Cluster::Await(const std::string& id,
                                              const std::function<bool(const v1::JobRecord&)>& wanted) {
-  const auto deadline = std::chrono::system_clock::now() + kPatience;
+  const auto deadline = absl::ToChronoTime(absl::Now() + Patience(absl::Minutes(2)));
   v1::WatchJobResponse response;
   while (true) {
     grpc::ClientContext context;

@@ -52,7 +52,9 @@ class Cluster {
   // `prefix`: a command that starts the worker ("setpriv …"). `flags`: more of the worker's own.
   absl::Status StartWorker(const std::vector<std::string>& prefix = {}, const std::vector<std::string>& flags = {},
                            const std::vector<std::string>& environment = {});
-  // SIGKILL, and gone when this returns.
+  // A second worker beside it, of other programs (another machine's), with its state in `folder`/`name`.
+  absl::Status AddWorker(const std::string& name, const Binaries& binaries, const std::vector<std::string>& flags = {});
+  // SIGKILL, and gone when this returns. Of workers the one that StartWorker started.
   void KillController();
   void KillWorker();
   // How it ended by itself. DeadlineExceeded after a minute.
@@ -67,7 +69,7 @@ class Cluster {
   // WriteJob and `studioctl submit`; returns the job's id.
   absl::StatusOr<std::string> Submit(const Labels& labels, const std::string& more = "");
 
-  // The first record of the job that is wanted, as it comes. DeadlineExceeded after two minutes.
+  // The first record of the job that is wanted, as it comes. DeadlineExceeded after Patience of two minutes.
   absl::StatusOr<v1::JobRecord> Await(const std::string& id, const std::function<bool(const v1::JobRecord&)>& wanted);
   // FailedPrecondition where the job ends in another state.
   absl::StatusOr<v1::JobRecord> AwaitState(const std::string& id, v1::JobState state);
@@ -80,6 +82,11 @@ class Cluster {
   std::string worker_state_dir() const { return folder_ + "/worker"; }
 
  private:
+  absl::StatusOr<std::unique_ptr<Process>> LaunchWorker(const Binaries& binaries, const std::string& state_dir,
+                                                        const std::vector<std::string>& prefix,
+                                                        const std::vector<std::string>& flags,
+                                                        const std::vector<std::string>& environment);
+
   const std::string folder_;
   const Binaries binaries_;
   PosixEnv env_;
@@ -88,6 +95,7 @@ class Cluster {
   std::string transfer_address_ = "127.0.0.1:0";
   std::unique_ptr<Process> controller_;
   std::unique_ptr<Process> worker_;
+  std::vector<std::unique_ptr<Process>> more_workers_;
   std::unique_ptr<v1::Controller::Stub> api_;
 };
 

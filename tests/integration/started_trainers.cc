@@ -9,7 +9,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -19,13 +18,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "absl/time/time.h"
 #include "common/status/macros.h"
+#include "common/time/patience.h"
 #include "tests/e2e/tiny_model.h"
 
 namespace studio {
 namespace {
-
-constexpr int kPatienceMs = 120'000;
 
 bool Readable(int fd, int timeout_ms) {
   pollfd wait = {fd, POLLIN, 0};
@@ -36,8 +35,9 @@ bool Readable(int fd, int timeout_ms) {
 }
 
 absl::Status AwaitReadable(int fd, const std::string& what) {
-  if (Readable(fd, kPatienceMs)) return absl::OkStatus();
-  return absl::DeadlineExceededError(absl::StrCat(what, " did not come within two minutes"));
+  const absl::Duration patience = Patience(absl::Minutes(2));
+  if (Readable(fd, static_cast<int>(absl::ToInt64Milliseconds(patience)))) return absl::OkStatus();
+  return absl::DeadlineExceededError(absl::StrCat(what, " did not come within ", absl::FormatDuration(patience)));
 }
 
 absl::Status Errno(const std::string& what) { return absl::ErrnoToStatus(errno, what); }

@@ -7,7 +7,7 @@
 //   ASSERT_OK(first.Kill());
 //   EXPECT_EQ(trainers.overlaps(), "");
 //
-// Waiting ends with DeadlineExceeded after two minutes. Threading: belongs to one thread.
+// Waiting ends with DeadlineExceeded after Patience of two minutes. Threading: belongs to one thread.
 #pragma once
 
 #include <string>

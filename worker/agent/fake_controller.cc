@@ -8,12 +8,14 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "common/status/check.h"
+#include "common/time/patience.h"
 
 namespace studio::worker {
 namespace {
 
-constexpr auto kPatience = std::chrono::seconds(30);
+std::chrono::nanoseconds HowLong() { return absl::ToChronoNanoseconds(Patience(absl::Seconds(30))); }
 
 std::unique_ptr<ContentStore> OpenStore(const std::string& folder) {
   absl::StatusOr<std::unique_ptr<ContentStore>> store = ContentStore::Open(folder, {});
@@ -94,7 +96,7 @@ void FakeController::SetAcknowledging(bool on) {
 
 void FakeController::Send(v1::WorkerDown message) {
   std::unique_lock<std::mutex> lock(mutex_);
-  if (!changed_.wait_for(lock, kPatience, [&] { return stream_ != nullptr; })) {
+  if (!changed_.wait_for(lock, HowLong(), [&] { return stream_ != nullptr; })) {
     ADD_FAILURE() << "no worker dialled";
     return;
   }
@@ -109,7 +111,7 @@ v1::WorkerUp FakeController::Await(const std::function<bool(const v1::WorkerUp&)
     for (; next < received_.size(); ++next) {
       if (wanted(received_[next])) return received_[next];
     }
-    if (changed_.wait_for(lock, kPatience) == std::cv_status::timeout && next == received_.size()) break;
+    if (changed_.wait_for(lock, HowLong()) == std::cv_status::timeout && next == received_.size()) break;
   }
   ADD_FAILURE() << "the message that was waited for did not come; the last one was "
                 << (received_.empty() ? "none" : received_.back().ShortDebugString());

@@ -13,6 +13,7 @@
 #include "common/framing/framing.h"
 #include "common/job/job_rules.h"
 #include "common/status/testing.h"
+#include "common/time/patience.h"
 #include "proto/studio/v1/trainer.pb.h"
 #include "worker/data/file_io.h"
 #include "worker/data/testing_model.h"
@@ -40,14 +41,15 @@ class DataprepTest : public ::testing::Test {
   std::unique_ptr<Process> Start() {
     EXPECT_OK(dataprep::WriteFile(dir_ + "/task.pb.txt", task_.DebugString()));
     LaunchSpec spec{.argv = {Binary(), "--task", dir_ + "/task.pb.txt"}, .channel = true};
-    spec.environment = {"STUDIO_AGENT_FD=" + std::to_string(kChannelFd)};
+    spec.environment = EnvironmentWith({"STUDIO_AGENT_FD=" + std::to_string(kChannelFd)});
     auto process = PosixLauncher().Launch(spec);
     EXPECT_OK(process);
     return *std::move(process);
   }
   static int WaitForExitCode(Process& process) {
     pollfd ended{process.ended(), POLLIN, 0};
-    EXPECT_EQ(poll(&ended, 1, 60'000), 1) << "still running";
+    EXPECT_EQ(poll(&ended, 1, static_cast<int>(absl::ToInt64Milliseconds(Patience(absl::Minutes(1))))), 1)
+        << "still running";
     const auto end = process.Reap();
     return end.has_value() && end->signal == 0 ? end->exit_code : -1;
   }

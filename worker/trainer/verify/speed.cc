@@ -5,6 +5,7 @@
 #include <ATen/ops/matmul.h>
 
 #include <chrono>
+#include <utility>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -17,12 +18,15 @@ namespace studio {
 namespace {
 
 constexpr double kLeastSeconds = 0.5;
+// A product of this size that takes longer than kSlowSeconds would take 64 times as long at 1024.
+constexpr int64_t kSmallProduct = 256;
+constexpr double kSlowSeconds = 0.1;
 
 // Reading one number waits for all that was queued before it, on every backend.
 void WaitFor(const at::Tensor& tensor) { (void)tensor.view(-1)[0].item<float>(); }
 
 // Seconds of one `work`, which returns what it wrote; the first run, which also warms up, is not counted.
-double SecondsOf(absl::FunctionRef<at::Tensor()> work) {
+double SecondsOf(absl::FunctionRef<at::Tensor()> work, double least_seconds = kLeastSeconds) {
   using Clock = std::chrono::steady_clock;
   WaitFor(work());
   int runs = 0;
@@ -35,21 +39,27 @@ double SecondsOf(absl::FunctionRef<at::Tensor()> work) {
     WaitFor(last);
     runs += more;
     seconds = std::chrono::duration<double>(Clock::now() - start).count();
-  } while (seconds < kLeastSeconds);
+  } while (seconds < least_seconds);
   return seconds / runs;
 }
 
 }  // namespace
 
 absl::StatusOr<std::string> MeasureProduct(at::Device device, at::ScalarType type) {
-  const int64_t size = device.is_cpu() ? 1024 : 8192;
+  int64_t size = device.is_cpu() ? 1024 : 8192;
   double seconds = 0;
   // Each entry is the sum of `size` ones: exact in every type, as sums are kept in float32.
   float entry = 0;
   RETURN_IF_ERROR(CatchTorch([&] {
-    const at::Tensor ones = at::full({size, size}, 1, at::TensorOptions(device).dtype(type));
-    seconds = SecondsOf([&] { return at::matmul(ones, ones); });
-    entry = at::matmul(ones, ones)[size - 1][size - 1].item<float>();
+    const auto ones = [&] { return at::full({size, size}, 1, at::TensorOptions(device).dtype(type)); };
+    if (device.is_cpu()) {
+      // An emulated CPU, or one without instructions for the type, would take minutes for the full size.
+      const int64_t full = std::exchange(size, kSmallProduct);
+      if (SecondsOf([square = ones()] { return at::matmul(square, square); }, 0) < kSlowSeconds) size = full;
+    }
+    at::Tensor product;
+    seconds = SecondsOf([&, square = ones()] { return product = at::matmul(square, square); });
+    entry = product[size - 1][size - 1].item<float>();
   }));
   if (entry != static_cast<float>(size)) {
     return absl::InternalError(absl::StrCat("the sum of ", size, " ones came out as ", entry));

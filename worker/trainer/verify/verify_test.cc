@@ -5,6 +5,7 @@
 namespace studio {
 namespace {
 
+using testing::AnyOf;
 using testing::EndsWith;
 using testing::HasSubstr;
 
@@ -13,7 +14,8 @@ TEST(Verify, ThisMachinesCpuPasses) {
   EXPECT_TRUE(report.passed()) << report.Text();
   EXPECT_THAT(report.Text(), EndsWith("this machine passes\n"));
   EXPECT_THAT(report.Text(), HasSubstr("PASS  causality: no token sees a later one\n"));
-  EXPECT_THAT(report.Text(), HasSubstr("TFLOP/s (1024 × 1024 × 1024)"));
+  // The smaller size on a slow CPU.
+  EXPECT_THAT(report.Text(), AnyOf(HasSubstr("TFLOP/s (1024 × 1024 × 1024)"), HasSubstr("TFLOP/s (256 × 256 × 256)")));
 }
 
 TEST(Verify, WhatCannotBeDoneIsAFailureInTheReport) {

@@ -48,7 +48,8 @@ TEST_P(OperationsTest, AdamWAgreesWithTheOptimizerOverClippedSteps) {
   }
   const auto state = reference.State();
   EXPECT_LE(Difference(exp_avg.narrow(0, 0, decayed), state[1].second), 1e-6);
-  EXPECT_LE(Difference(exp_avg_sq.narrow(0, 0, decayed), state[2].second), 1e-6);
+  // The clipping factor enters squared, so that what the norms may differ by counts twice.
+  EXPECT_LE(Difference(exp_avg_sq.narrow(0, 0, decayed), state[2].second), 2e-6);
 }
 
 TEST_P(OperationsTest, AdamWWithoutALimitDoesNotClip) {

@@ -50,6 +50,18 @@ struct CopyEntry {
   float scale;
 };
 
+AdamWNumbers NumbersOf(const AdamWOptions& options, double learning_rate, int64_t step) {
+  const auto power = static_cast<double>(step);
+  return {.max_grad_norm = static_cast<float>(options.max_grad_norm),
+          .one_minus_beta1 = static_cast<float>(1 - options.beta1),
+          .beta2 = static_cast<float>(options.beta2),
+          .one_minus_beta2 = static_cast<float>(1 - options.beta2),
+          .epsilon = static_cast<float>(options.epsilon),
+          .step_size = static_cast<float>(learning_rate / (1 - std::pow(options.beta1, power))),
+          .root_correction = static_cast<float>(std::sqrt(1 - std::pow(options.beta2, power))),
+          .kept = static_cast<float>(1 - learning_rate * options.weight_decay)};
+}
+
 constexpr int64_t kMaxSquaresBlocks = 1024;
 
 // A kernel takes pointers as they come; null where a tensor is not wanted.
@@ -205,13 +217,13 @@ class CudaOperations final : public Operations {
                static_cast<int>(plan->chunks), Width(d_out), static_cast<int>(rank), RowStride(adapters.down_a));
   }
 
-  void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, double scale,
+  void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
                            const at::Tensor& losses) const override {
-    CheckCrossEntropy(logits, labels, losses);
+    CheckCrossEntropy(logits, labels, scale, losses);
     const Launch launch =
         CrossEntropyLaunch(logits.scalar_type(), logits.size(0), logits.size(1), LayoutOf(logits), kind_.limits);
     (*module_)(launch, Pointer(logits), Pointer(labels), Pointer(losses), Width(logits), RowStride(logits),
-               static_cast<float>(scale));
+               Pointer(scale));
   }
 
   void EmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad) const override {
@@ -222,7 +234,8 @@ class CudaOperations final : public Operations {
     const int64_t rows = d_hidden.size(0), width = d_hidden.size(1);
     const int access = Access(d_hidden.scalar_type(), width, {d_hidden, grad});
     const unsigned block = 128;
-    const Launch launch{absl::StrCat("embedding_gradient_", TypeName(d_hidden.scalar_type()), "_v", access),
+    const char* const into = grad.scalar_type() == at::kFloat ? "" : "into_bf16_";
+    const Launch launch{absl::StrCat("embedding_gradient_", into, TypeName(d_hidden.scalar_type()), "_v", access),
                         static_cast<unsigned>(rows), block,
                         static_cast<unsigned>((width / access + block - 1) / block)};
     (*module_)(launch, Pointer(d_hidden), Pointer(sorted), Pointer(place), Pointer(grad), static_cast<int>(rows),
@@ -233,9 +246,9 @@ class CudaOperations final : public Operations {
     CheckSumOfSquares(flat, sum);
     const unsigned block = 512;
     const int64_t blocks = std::clamp<int64_t>(flat.size(0) / (int64_t{4} * block), 1, kMaxSquaresBlocks);
-    const at::Tensor partial = at::empty({blocks}, flat.options());
-    (*module_)({"squares_partial", static_cast<unsigned>(blocks), block}, Pointer(flat), Pointer(partial),
-               static_cast<long long>(flat.size(0)));
+    const at::Tensor partial = at::empty({blocks}, sum.options());
+    (*module_)({absl::StrCat("squares_partial_", TypeName(flat.scalar_type())), static_cast<unsigned>(blocks), block},
+               Pointer(flat), Pointer(partial), static_cast<long long>(flat.size(0)));
     (*module_)({"squares_total", 1, block}, Pointer(partial), Pointer(sum), static_cast<int>(blocks));
   }
 
@@ -254,17 +267,25 @@ class CudaOperations final : public Operations {
     if (!launch) {
       return aten_->AdamWStep(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, options, learning_rate, step, copy);
     }
-    const auto power = static_cast<double>(step);
-    const AdamWNumbers numbers{.max_grad_norm = static_cast<float>(options.max_grad_norm),
-                               .one_minus_beta1 = static_cast<float>(1 - options.beta1),
-                               .beta2 = static_cast<float>(options.beta2),
-                               .one_minus_beta2 = static_cast<float>(1 - options.beta2),
-                               .epsilon = static_cast<float>(options.epsilon),
-                               .step_size = static_cast<float>(learning_rate / (1 - std::pow(options.beta1, power))),
-                               .root_correction = static_cast<float>(std::sqrt(1 - std::pow(options.beta2, power))),
-                               .kept = static_cast<float>(1 - learning_rate * options.weight_decay)};
     (*module_)(*launch, Pointer(weights), Pointer(grad), Pointer(exp_avg), Pointer(exp_avg_sq), Pointer(copy),
-               Pointer(sum_of_squares), static_cast<long long>(weights.numel()), numbers);
+               Pointer(sum_of_squares), static_cast<long long>(weights.numel()),
+               NumbersOf(options, learning_rate, step));
+  }
+
+  void AdamWStepByChance(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
+                         const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, const AdamWOptions& options,
+                         double learning_rate, int64_t step, uint64_t key, uint64_t first) const override {
+    CheckAdamWByChance(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, step);
+    if (weights.numel() == 0) return;
+    const int access = Access(at::kBFloat16, weights.numel(), {weights, grad, exp_avg, exp_avg_sq});
+    const auto launch = FlatLaunch("adamw_by_chance", at::kBFloat16, access, weights.numel() / access);
+    if (!launch) {
+      return aten_->AdamWStepByChance(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, options, learning_rate, step,
+                                      key, first);
+    }
+    (*module_)(*launch, Pointer(weights), Pointer(grad), Pointer(exp_avg), Pointer(exp_avg_sq), Pointer(sum_of_squares),
+               static_cast<long long>(weights.numel()), NumbersOf(options, learning_rate, step),
+               static_cast<unsigned long long>(key), static_cast<unsigned long long>(first));
   }
 
   void CopyScaled(const std::vector<ScaledCopy>& copies) const override {

@@ -28,21 +28,27 @@ absl::StatusOr<StepChoice> ChooseStep(StepKind asked, const ModelOptions& option
   return StepChoice{true, ""};
 }
 
-absl::StatusOr<Gradients> Gradients::Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens, Env& env) {
+Operations MakeOperations(const StepChoice& choice, const ModelOptions& options, Env& env) {
+  if (!choice.planned && (options.lora || options.trained_dtype == at::kFloat)) return {};
+  kernels::CubinCache cache(env, kernels::DefaultKernelFolder());
+  kernels::Chosen chosen = kernels::ChooseOperations(options.device, cache);
+  return {std::move(chosen.operations), std::move(chosen.note)};
+}
+
+absl::StatusOr<Gradients> Gradients::Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens,
+                                            const Operations& operations) {
   Gradients gradients(model);
   if (!choice.planned) {
     gradients.description_ = absl::StrCat("autograd (", choice.why, ")");
     return gradients;
   }
-  kernels::CubinCache cache(env, kernels::DefaultKernelFolder());
-  kernels::Chosen chosen = kernels::ChooseOperations(model.options().device, cache);
   ASSIGN_OR_RETURN(gradients.planned_, CatchTorch([&] {
-                     return std::make_unique<planned::PlannedStep>(model, max_tokens, std::move(chosen.operations));
+                     return std::make_unique<planned::PlannedStep>(model, max_tokens, operations.operations);
                    }));
   gradients.description_ = absl::StrFormat("planned, %.2f GiB laid out, element-wise work by %s",
                                            static_cast<double>(gradients.planned_->layout().total_bytes) / (1 << 30),
                                            gradients.planned_->operations().name());
-  if (!chosen.note.empty()) absl::StrAppend(&gradients.description_, " (", chosen.note, ")");
+  if (!operations.note.empty()) absl::StrAppend(&gradients.description_, " (", operations.note, ")");
   return gradients;
 }
 

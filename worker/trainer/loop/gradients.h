@@ -3,7 +3,8 @@
 //
 //   ASSIGN_OR_RETURN(const StepChoice choice, ChooseStep(StepKind::kAuto, options));
 //   options.bordered = choice.planned;                       // before the model is loaded
-//   ASSIGN_OR_RETURN(Gradients gradients, Gradients::Create(*model, choice, /*max_tokens=*/16384, env));
+//   Operations ops = MakeOperations(choice, options, env);    // shared with the optimizer
+//   ASSIGN_OR_RETURN(Gradients gradients, Gradients::Create(*model, choice, /*max_tokens=*/16384, ops));
 //   losses.push_back(gradients.Accumulate(batch, 1.0 / valid_tokens));   // inside CatchTorch
 #pragma once
 
@@ -15,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "common/env/env.h"
+#include "worker/trainer/kernels/operations.h"
 #include "worker/trainer/model/causal_lm.h"
 #include "worker/trainer/planned/planned_step.h"
 
@@ -31,11 +33,20 @@ struct StepChoice {
 // kAuto: planned on CUDA where it applies. InvalidArgument where kPlanned is asked for and does not apply.
 absl::StatusOr<StepChoice> ChooseStep(StepKind asked, const ModelOptions& options);
 
+// What the step and the optimizer do element by element, for who needs it: the planned step, and parameters in bf16.
+struct Operations {
+  std::shared_ptr<const kernels::Operations> operations;  // else null
+  // Why a CUDA device goes without our kernels; empty where it does not.
+  std::string note;
+};
+// `env`: where compiled kernels are kept.
+Operations MakeOperations(const StepChoice& choice, const ModelOptions& options, Env& env);
+
 class Gradients {
  public:
   // `max_tokens`: of the largest micro batch. The planned step's memory is allocated here; ResourceExhausted names it.
-  // `env`: where compiled kernels are kept.
-  static absl::StatusOr<Gradients> Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens, Env& env);
+  static absl::StatusOr<Gradients> Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens,
+                                          const Operations& operations);
 
   // The sum of token losses, an fp64 scalar on the device that is not waited for; its gradient times `scale` is added
   // to every parameter's grad(). Throws what LibTorch throws.

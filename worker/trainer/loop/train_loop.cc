@@ -17,7 +17,6 @@
 #include "worker/trainer/data_feed/permutation.h"
 #include "worker/trainer/eval/evaluate.h"
 #include "worker/trainer/model/torch_status.h"
-#include "worker/trainer/optim/clip.h"
 #include "worker/trainer/parallel/sync.h"
 #include "worker/trainer/probe/device.h"
 #include "worker/trainer/status/failure.h"
@@ -90,8 +89,7 @@ absl::StatusOr<TrainLoop::StepResult> TrainLoop::ComputeStep(int64_t step) {
   result.learning_rate = LearningRate(setup.schedule, step);
   result.tokens = rows.Tokens(global);
   numbers.push_back(
-      ClipGradNorm(setup.optimizer->grads(), parts_.task.job().training().gradient_clip()).to(at::kDouble));
-  setup.optimizer->Step(result.learning_rate);
+      setup.optimizer->ClipAndStep(result.learning_rate, parts_.task.job().training().gradient_clip()).to(at::kDouble));
   setup.gradients->Refresh();
   // The one place where the step waits for the device.
   const at::Tensor read = at::stack(numbers).cpu();

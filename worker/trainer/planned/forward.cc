@@ -6,13 +6,14 @@
 
 #include "worker/trainer/model/decoder_parts.h"
 #include "worker/trainer/planned/planned_step.h"
+#include "worker/trainer/planned/weight_gradients.h"
 
 namespace studio::planned {
 
-void PlannedStep::Forward(const Batch& batch, Micro& micro) {
+void PlannedStep::Forward(Micro& micro) {
   const DecoderParts parts = model_.Parts();
   at::Tensor stream = Rows(layout_.stream, micro.tokens);
-  at::index_select_out(stream, parts.embedding, 0, batch.tokens.to(stream.device()));
+  at::index_select_out(stream, parts.embedding, 0, micro.tokens_there);
   for (size_t i = 0; i < groups_.size(); ++i) ForwardLayer(i, micro, stream);
   ops_->RmsNormForward(stream, at::Tensor(), parts.final_norm, parts.arch.rms_norm_eps,
                        Rows(layout_.final_normed, micro.learnt), Rows(layout_.final_rstd, micro.learnt).squeeze(1));
@@ -71,7 +72,7 @@ void PlannedStep::ForwardLayer(size_t index, Micro& micro, at::Tensor& stream) {
   group.down.AddForward(activation, stream);
 }
 
-at::Tensor PlannedStep::Head(const at::Tensor& labels, double scale, const Micro& micro) {
+at::Tensor PlannedStep::Head(const at::Tensor& labels, const Micro& micro) {
   const at::Tensor head = model_.Parts().head;
   const at::Tensor normed = Rows(layout_.final_normed, micro.learnt);
   const at::Tensor d_normed = arena_.View(layout_.d_normed, micro.learnt, normed.size(1));
@@ -80,9 +81,10 @@ at::Tensor PlannedStep::Head(const at::Tensor& labels, double scale, const Micro
     const int64_t count = std::min(loss_rows_, micro.learnt - begin);
     at::Tensor logits = Rows(layout_.logits, count);
     at::mm_out(logits, normed.narrow(0, begin, count), head.t());
-    ops_->CrossEntropyInPlace(logits, labels.narrow(0, begin, count), scale, losses.narrow(0, begin, count));
+    ops_->CrossEntropyInPlace(logits, labels.narrow(0, begin, count), scale_, losses.narrow(0, begin, count));
     at::Tensor d = d_normed.narrow(0, begin, count);
     at::mm_out(d, logits, head);
+    if (full()) AddProduct(GradOf(head), logits, normed.narrow(0, begin, count));
   }
   return losses.sum(at::kDouble);
 }

@@ -35,20 +35,22 @@ LayoutInput LayoutInputOf(CausalLm& model, int64_t max_tokens, int64_t loss_rows
                        .layers = {},
                        .max_tokens = max_tokens,
                        .loss_rows = loss_rows,
-                       .element_bytes = static_cast<int64_t>(c10::elementSize(model.options().compute_dtype))};
+                       .element_bytes = static_cast<int64_t>(c10::elementSize(model.options().compute_dtype)),
+                       .full = !model.options().lora};
   for (const DecoderLayer& layer : parts.layers) {
     input.layers.push_back({ShapeOf(layer.qkv), ShapeOf(layer.o), ShapeOf(layer.gate_up), ShapeOf(layer.down)});
   }
   return input;
 }
 
-PlannedStep::PlannedStep(CausalLm& model, int64_t max_tokens, std::unique_ptr<kernels::Operations> ops,
+PlannedStep::PlannedStep(CausalLm& model, int64_t max_tokens, std::shared_ptr<const kernels::Operations> ops,
                          int64_t loss_rows)
     : model_(model),
       ops_(std::move(ops)),
       loss_rows_(loss_rows),
       layout_(Plan(LayoutInputOf(model, max_tokens, loss_rows))),
-      arena_(layout_.total_bytes, model.options().compute_dtype, model.options().device) {
+      arena_(layout_.total_bytes, model.options().compute_dtype, model.options().device),
+      scale_(at::zeros({}, at::TensorOptions(model.options().device).dtype(at::kFloat))) {
   std::vector<DecoderLayer>& layers = model.Parts().layers;
   for (size_t i = layers.size(); i-- > 0;) {
     const std::vector<LinearGroup*> groups = layers[i].groups();
@@ -101,14 +103,16 @@ at::Tensor PlannedStep::AccumulateGradients(const Batch& batch, double scale) {
   micro.pass = model_.TrainingPass(batch);
   micro.attention =
       ChooseAttention(*micro.pass, model_.options().compute_dtype, device, micro.tokens == layout_.stream.rows);
+  micro.tokens_there = batch.tokens.to(device);
+  scale_.fill_(scale);
   Refresh();
   // Without autograd's layers of the dispatcher, which cost the host as much as the launch itself. The reference
   // attention needs them.
   std::optional<at::AutoDispatchBelowADInplaceOrView> below;
   if (micro.attention != AttentionKind::kReference) below.emplace();
-  Forward(batch, micro);
+  Forward(micro);
   const at::Tensor labels = batch.labels.to(device).index_select(0, rows);
-  at::Tensor loss_sum = Head(labels, scale, micro);
+  at::Tensor loss_sum = Head(labels, micro);
   Backward(micro);
   AddToGrads();
   return loss_sum;
@@ -132,6 +136,7 @@ void PlannedStep::MakeGradients(const Bordered& group, const Layout::Layer::Grad
 }
 
 void PlannedStep::AddToGrads() {
+  if (full()) return;
   std::vector<at::Tensor> a, b;
   for (const auto& [parameters, grads] : {std::pair(&a_parameters_, &a), std::pair(&b_parameters_, &b)}) {
     for (at::Tensor& parameter : *parameters) {

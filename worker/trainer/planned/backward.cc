@@ -25,7 +25,7 @@ void PlannedStep::Backward(Micro& micro) {
     micro.saved[i] = {};
   }
   if (!full()) return;
-  ops_->EmbeddingGradient(Columns(Rows(layout_.d_stream, micro.tokens), hidden), micro.tokens_there,
+  ops_->EmbeddingGradient(Columns(Rows(layout_.d_stream, micro.tokens), hidden), inputs_.Tokens(micro.tokens),
                           GradOf(parts.embedding));
   for (size_t i = 0; i < groups_.size(); ++i) {
     GradOf(parts.layers[i].input_norm).add_(NormGradient(2 * i));

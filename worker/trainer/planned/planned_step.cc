@@ -44,13 +44,15 @@ LayoutInput LayoutInputOf(CausalLm& model, int64_t max_tokens, int64_t loss_rows
 }
 
 PlannedStep::PlannedStep(CausalLm& model, int64_t max_tokens, std::shared_ptr<const kernels::Operations> ops,
-                         int64_t loss_rows)
+                         const Options& options)
     : model_(model),
       ops_(std::move(ops)),
-      loss_rows_(loss_rows),
-      layout_(Plan(LayoutInputOf(model, max_tokens, loss_rows))),
+      loss_rows_(options.loss_rows),
+      layout_(Plan(LayoutInputOf(model, max_tokens, options.loss_rows))),
       arena_(layout_.total_bytes, model.options().compute_dtype, model.options().device),
-      scale_(at::zeros({}, at::TensorOptions(model.options().device).dtype(at::kFloat))) {
+      inputs_(max_tokens, model.architecture().head_dim, model.options().device),
+      loss_(at::zeros({}, at::TensorOptions(model.options().device).dtype(at::kDouble))),
+      replays_(options.record ? MakeRecorder(model.options().device) : nullptr) {
   std::vector<DecoderLayer>& layers = model.Parts().layers;
   for (size_t i = layers.size(); i-- > 0;) {
     const std::vector<LinearGroup*> groups = layers[i].groups();
@@ -98,24 +100,48 @@ at::Tensor PlannedStep::AccumulateGradients(const Batch& batch, double scale) {
   const at::Tensor rows =
       (batch.labelled_rows.defined() ? batch.labelled_rows : at::nonzero(batch.labels.ge(0)).squeeze(1)).to(device);
   micro.learnt = rows.size(0);
-  if (micro.learnt == 0) return at::zeros({}, at::TensorOptions(device).dtype(at::kDouble));
-  if (micro.learnt < micro.tokens) micro.rows = rows;
-  micro.pass = model_.TrainingPass(batch);
+  if (micro.learnt == 0) return at::zeros({}, loss_.options());
+  if (micro.learnt < micro.tokens) micro.rows = inputs_.Rows(micro.learnt);
+  micro.pass = inputs_.Load(batch, *model_.TrainingPass(batch), rows, scale);
   micro.attention =
       ChooseAttention(*micro.pass, model_.options().compute_dtype, device, micro.tokens == layout_.stream.rows);
-  micro.tokens_there = batch.tokens.to(device);
-  scale_.fill_(scale);
   Refresh();
+  DropStaleRecordings();
+
+  // The reference attention goes through autograd and reads the segments on the host.
+  const bool reference = micro.attention == AttentionKind::kReference;
+  const MicroShape shape{.tokens = micro.tokens,
+                         .learnt = micro.learnt,
+                         .segments = static_cast<int64_t>(micro.pass->cu_seqlens.size()) - 1,
+                         .longest = micro.pass->longest,
+                         .attention = static_cast<int>(micro.attention),
+                         .cu_seqlens = reference ? micro.pass->cu_seqlens : std::vector<int32_t>()};
+  replays_.Run(shape, /*recordable=*/!reference || !device.is_cuda(), [this, micro] { Compute(micro); });
+  return loss_.clone();
+}
+
+void PlannedStep::Compute(const Micro& shape) {
+  at::NoGradGuard no_grad;
   // Without autograd's layers of the dispatcher, which cost the host as much as the launch itself. The reference
   // attention needs them.
   std::optional<at::AutoDispatchBelowADInplaceOrView> below;
-  if (micro.attention != AttentionKind::kReference) below.emplace();
+  if (shape.attention != AttentionKind::kReference) below.emplace();
+  Micro micro = shape;
   Forward(micro);
-  const at::Tensor labels = batch.labels.to(device).index_select(0, rows);
-  at::Tensor loss_sum = Head(labels, micro);
+  Head(micro);
   Backward(micro);
   AddToGrads();
-  return loss_sum;
+}
+
+void PlannedStep::DropStaleRecordings() {
+  std::vector<const void*> grads;
+  for (const NamedParameter& parameter : model_.TrainableParameters()) {
+    const at::Tensor& grad = parameter.tensor.grad();
+    grads.push_back(grad.defined() ? grad.const_data_ptr() : nullptr);
+  }
+  if (grads == grads_) return;
+  replays_.Drop();
+  grads_ = std::move(grads);
 }
 
 void PlannedStep::Refresh() {

@@ -18,6 +18,7 @@
 #include <ATen/core/TensorBody.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "worker/trainer/kernels/operations.h"
@@ -25,7 +26,9 @@
 #include "worker/trainer/planned/arena.h"
 #include "worker/trainer/planned/attention.h"
 #include "worker/trainer/planned/bordered.h"
+#include "worker/trainer/planned/inputs.h"
 #include "worker/trainer/planned/layout.h"
+#include "worker/trainer/planned/replays.h"
 
 namespace studio::planned {
 
@@ -35,10 +38,17 @@ LayoutInput LayoutInputOf(CausalLm& model, int64_t max_tokens, int64_t loss_rows
 
 class PlannedStep {
  public:
-  // `max_tokens`: of the largest micro batch. `loss_rows`: of logits that exist at once; the product behind them wants
-  // about 2,048 on an H100.
+  struct Options {
+    // Of logits that exist at once; the product behind them wants about 2,048 on an H100.
+    int64_t loss_rows = 2048;
+    // Micro batches whose shape comes again are recorded and replayed (replays.h).
+    bool record = true;
+  };
+  // `max_tokens`: of the largest micro batch.
   PlannedStep(CausalLm& model, int64_t max_tokens, std::shared_ptr<const kernels::Operations> ops,
-              int64_t loss_rows = 2048);
+              const Options& options);
+  PlannedStep(CausalLm& model, int64_t max_tokens, std::shared_ptr<const kernels::Operations> ops)
+      : PlannedStep(model, max_tokens, std::move(ops), Options()) {}
 
   // The sum of token losses, a fp64 scalar on the device that is not waited for; its gradient times `scale` is added to
   // every trained parameter's grad().
@@ -50,27 +60,30 @@ class PlannedStep {
 
   const Layout& layout() const { return layout_; }
   const kernels::Operations& operations() const { return *ops_; }
+  const Replays& replays() const { return replays_; }
 
  private:
   struct LayerGroups {
     Bordered qkv, o, gate_up, down;
   };
-  // One micro batch on its way.
+  // One micro batch on its way. All but `saved` is the same for each of one MicroShape.
   struct Micro {
     PassPtr pass;
     AttentionKind attention = AttentionKind::kReference;
-    at::Tensor rows;          // behind the last attention only these go on; undefined: all
-    at::Tensor tokens_there;  // [tokens] int64
+    at::Tensor rows;  // behind the last attention only these go on; undefined: all
     int64_t tokens = 0;
     int64_t learnt = 0;
     std::vector<AttentionSaved> saved;
   };
 
+  // The inputs' loss and gradients: what is recorded. Throughout, nothing waits for the device.
+  void Compute(const Micro& shape);
+
   // forward.cc
   void Forward(Micro& micro);
   void ForwardLayer(size_t index, Micro& micro, at::Tensor& stream);
-  // Losses [learnt]; leaves the gradient of the final norm's output in d_normed.
-  at::Tensor Head(const at::Tensor& labels, const Micro& micro);
+  // The sum of the losses into loss_; leaves the gradient of the final norm's output in d_normed.
+  void Head(const Micro& micro);
 
   // backward.cc
   void Backward(Micro& micro);
@@ -91,6 +104,8 @@ class PlannedStep {
   void MakeGradients(const Bordered& group, const Layout::Layer::Gradient& place, const at::Tensor& x,
                      const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low);
   void AddToGrads();
+  // Gradients that have moved: recordings would write where they were.
+  void DropStaleRecordings();
   // Every weight is trained, not adapters.
   bool full() const { return !model_.options().lora; }
   // fp32 sums of this micro batch, [2 layers + 1, hidden].
@@ -110,8 +125,9 @@ class PlannedStep {
   std::vector<LayerGroups> groups_;
   const Layout layout_;
   Arena arena_;
-  // [] fp32 on the device: what the micro batch's gradient is multiplied by.
-  at::Tensor scale_;
+  Inputs inputs_;
+  // [] fp64 on the device: the last micro batch's.
+  at::Tensor loss_;
   // Of the first adapter: its layer, and its group there (0: qkv, 1: o, 2: gate_up, 3: down).
   size_t first_layer_ = 0;
   int first_group_ = 0;
@@ -119,6 +135,10 @@ class PlannedStep {
   std::vector<kernels::ScaledCopy> copies_;
   // The adapters and where their gradients are made, in the same order.
   std::vector<at::Tensor> a_parameters_, b_parameters_, a_made_, b_made_;
+  // Where the gradients lay when the recordings were made.
+  std::vector<const void*> grads_;
+  // Refers to all of the above.
+  Replays replays_;
 };
 
 }  // namespace studio::planned

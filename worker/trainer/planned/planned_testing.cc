@@ -89,7 +89,7 @@ Outcome Reference(CausalLm& model, const std::vector<Batch>& batches, double sca
 Outcome Planned(CausalLm& model, const std::vector<Batch>& batches, double scale, int64_t loss_rows) {
   int64_t most = 0;
   for (const Batch& batch : batches) most = std::max(most, batch.tokens.size(0));
-  PlannedStep step(model, most, MakeOperations(), loss_rows);
+  PlannedStep step(model, most, MakeOperations(), {.loss_rows = loss_rows});
   double loss = 0;
   for (const Batch& batch : batches) loss += step.AccumulateGradients(batch, scale).item<double>();
   return Collect(model, loss);

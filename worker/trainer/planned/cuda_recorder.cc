@@ -1,8 +1,8 @@
 #include <ATen/cuda/CUDAGraph.h>
 #include <c10/core/DeviceGuard.h>
+#include <c10/core/StreamGuard.h>
 #include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAStream.h>
-#include <c10/cuda/CUDAGuard.h>
 
 #include <exception>
 
@@ -39,7 +39,7 @@ class CudaRecorder final : public Recorder {
     c10::cuda::getCurrentCUDAStream(device_.index()).synchronize();
     c10::cuda::CUDACachingAllocator::emptyCache();
     // Holds the current device, too, which CUDAGraph takes for its own.
-    const c10::cuda::CUDAStreamGuard guard(stream_);
+    const c10::StreamGuard guard(stream_.unwrap());
     auto recorded = std::make_unique<CudaGraph>(device_);
     at::cuda::CUDAGraph& graph = recorded->graph();
     // Other threads may go on using CUDA: checkpoints are copied, and NCCL looks after its events.

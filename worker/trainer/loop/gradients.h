@@ -1,7 +1,7 @@
 // Which schedule makes a step's gradients: the planned step (planned/) where it applies and is the faster one, else
 // LibTorch's autograd.
 //
-//   ASSIGN_OR_RETURN(const StepChoice choice, ChooseStep(StepKind::kAuto, options));
+//   ASSIGN_OR_RETURN(const StepChoice choice, ChooseStep({StepKind::kAuto}, options));
 //   options.bordered = choice.planned;                       // before the model is loaded
 //   Operations ops = MakeOperations(choice, options, env);    // shared with the optimizer
 //   ASSIGN_OR_RETURN(Gradients gradients, Gradients::Create(*model, choice, /*max_tokens=*/16384, ops));
@@ -23,15 +23,24 @@
 namespace studio {
 
 enum class StepKind { kAuto, kPlanned, kAutograd };
+// Whether the host works ahead of the device: micro batches whose shape comes again are recorded (planned/replays.h),
+// and the loss of a step is read when the next one is queued. kAuto: on CUDA.
+enum class Ahead { kAuto, kOn, kOff };
+
+struct StepAsked {
+  StepKind kind = StepKind::kAuto;
+  Ahead ahead = Ahead::kAuto;
+};
 
 struct StepChoice {
   bool planned = false;
+  bool ahead = false;
   // Why not, in words for the log; empty where it is planned.
   std::string why;
 };
 
 // kAuto: planned on CUDA where it applies. InvalidArgument where kPlanned is asked for and does not apply.
-absl::StatusOr<StepChoice> ChooseStep(StepKind asked, const ModelOptions& options);
+absl::StatusOr<StepChoice> ChooseStep(StepAsked asked, const ModelOptions& options);
 
 // What the step and the optimizer do element by element, for who needs it: the planned step, and parameters in bf16.
 struct Operations {

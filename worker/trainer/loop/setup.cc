@@ -114,7 +114,7 @@ v1::BatchPlan PlanOf(const v1::TrainerTask& task) {
   return plan;
 }
 
-absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepKind step,
+absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepAsked step,
                                const RankPlace& place, Env& env) {
   const v1::Job& job = task.job();
   RunSetup setup;

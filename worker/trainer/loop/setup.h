@@ -1,6 +1,6 @@
 // From a task to what training needs: device, threads, model, optimizer. The STARTING part of a run.
 //
-//   ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, prepared.report, StepKind::kAuto, place, env));
+//   ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, prepared.report, {StepKind::kAuto}, place, env));
 //
 // Statuses, no exceptions.
 #pragma once
@@ -46,7 +46,7 @@ struct RunSetup {
 // The task's plan where it has one, else what the job says.
 v1::BatchPlan PlanOf(const v1::TrainerTask& task);
 
-absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepKind step,
+absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepAsked step,
                                const RankPlace& place, Env& env);
 
 }  // namespace studio

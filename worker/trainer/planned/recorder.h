@@ -1,5 +1,5 @@
-// Work on a device that is queued again and again in the same memory: recorded once as a CUDA graph, then replayed by one
-// call, which spares the host its hundreds of launches. Elsewhere the same interface calls the work directly.
+// Work on a device that is queued again and again in the same memory: recorded once as a CUDA graph, then replayed by
+// one call, which spares the host its hundreds of launches. Elsewhere the same interface calls the work directly.
 //
 //   std::unique_ptr<Recorder> recorder = MakeRecorder(device);
 //   std::unique_ptr<Recorded> step = recorder->Record(work);   // nothing has run yet

@@ -28,7 +28,7 @@ run() {
   tail -n "${lines:-3}" "$out/$name.log"
 }
 
-nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader
+nvidia-smi --query-gpu=name,driver_version,power.limit --format=csv,noheader || { echo "measure.sh: no NVIDIA card here" >&2; exit 1; }
 for part in "${parts[@]}"; do
   case $part in
     tests)

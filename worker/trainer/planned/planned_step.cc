@@ -5,13 +5,13 @@
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <optional>
 #include <utility>
 
 #include "common/status/check.h"
 #include "worker/trainer/model/decoder_parts.h"
+#include "worker/trainer/planned/weight_gradients.h"
 
 namespace studio::planned {
 namespace {
@@ -135,9 +135,9 @@ void PlannedStep::Compute(const Micro& shape) {
 
 void PlannedStep::DropStaleRecordings() {
   std::vector<const void*> grads;
+  // Made here where they lack, not inside a recording, which would only note that they are to be zeroed.
   for (const NamedParameter& parameter : model_.TrainableParameters()) {
-    const at::Tensor& grad = parameter.tensor.grad();
-    grads.push_back(grad.defined() ? grad.const_data_ptr() : nullptr);
+    grads.push_back(GradOf(parameter.tensor).const_data_ptr());
   }
   if (grads == grads_) return;
   replays_.Drop();
@@ -165,10 +165,7 @@ void PlannedStep::AddToGrads() {
   if (full()) return;
   std::vector<at::Tensor> a, b;
   for (const auto& [parameters, grads] : {std::pair(&a_parameters_, &a), std::pair(&b_parameters_, &b)}) {
-    for (at::Tensor& parameter : *parameters) {
-      if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
-      grads->push_back(parameter.grad());
-    }
+    for (const at::Tensor& parameter : *parameters) grads->push_back(parameter.grad());
   }
   at::_foreach_add_(a, a_made_);
   at::_foreach_add_(b, b_made_, model_.options().lora->Scale());

@@ -5,7 +5,6 @@
 #include <ATen/ops/sort.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/check.h"
@@ -14,53 +13,12 @@
 #include "worker/trainer/kernels/compiler.h"
 #include "worker/trainer/kernels/cuda_module.h"
 #include "worker/trainer/kernels/cuda_source.h"
+#include "worker/trainer/kernels/kernel_arguments.h"
 #include "worker/trainer/kernels/launch_plan.h"
 #include "worker/trainer/kernels/shapes.h"
 
 namespace studio::kernels {
 namespace {
-
-// As in cuda/rope.cu.
-struct HeadStrides {
-  long long batch, head, position;
-};
-HeadStrides StridesOf(const at::Tensor& heads) { return {heads.stride(0), heads.stride(1), heads.stride(2)}; }
-
-// As in cuda/glu_adapters.cu.
-struct LowRank {
-  const void *down, *gate, *up;
-  long long down_stride, gate_stride, up_stride;
-};
-
-// As in cuda/adamw.cu.
-struct AdamWNumbers {
-  float max_grad_norm;
-  float one_minus_beta1, beta2, one_minus_beta2, epsilon;
-  float step_size;
-  float root_correction;
-  float kept;
-};
-
-// As in cuda/scaled_copies.cu.
-struct CopyEntry {
-  const void* from;
-  void* to;
-  long long to_stride;
-  int width, count;
-  float scale;
-};
-
-AdamWNumbers NumbersOf(const AdamWOptions& options, double learning_rate, int64_t step) {
-  const auto power = static_cast<double>(step);
-  return {.max_grad_norm = static_cast<float>(options.max_grad_norm),
-          .one_minus_beta1 = static_cast<float>(1 - options.beta1),
-          .beta2 = static_cast<float>(options.beta2),
-          .one_minus_beta2 = static_cast<float>(1 - options.beta2),
-          .epsilon = static_cast<float>(options.epsilon),
-          .step_size = static_cast<float>(learning_rate / (1 - std::pow(options.beta1, power))),
-          .root_correction = static_cast<float>(std::sqrt(1 - std::pow(options.beta2, power))),
-          .kept = static_cast<float>(1 - learning_rate * options.weight_decay)};
-}
 
 constexpr int64_t kMaxSquaresBlocks = 1024;
 

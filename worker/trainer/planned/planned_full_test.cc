@@ -81,7 +81,8 @@ TEST_P(PlannedFullCases, TrainsInTheOptimizersBufferAsTheReferenceTrains) {
     }
   }
   EXPECT_LT(losses[0].back(), 0.5 * losses[0].front());
-  for (size_t i = 0; i < losses[0].size(); ++i) EXPECT_NEAR(losses[0][i] / losses[1][i], 1, 2e-4) << "step " << i;
+  for (size_t i = 0; i < losses[0].size(); ++i)
+    EXPECT_NEAR(losses[0][i] / losses[1][i], 1, OnCuda() ? 5e-3 : 2e-4) << "step " << i;
 }
 
 TEST(PlannedFull, TrainsInBfloat16AsInFp32ButForNoise) {

@@ -87,7 +87,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> Updated(const at::Tensor& weights
 
 // [3, count] int32 on the CPU: 16 random bits each for the weights, exp_avg and exp_avg_sq.
 at::Tensor ChanceBits(uint64_t key, uint64_t first, int64_t count) {
-  const at::Tensor bits = at::empty({3, count}, at::kInt);
+  at::Tensor bits = at::empty({3, count}, at::kInt);
   int32_t* const out = bits.data_ptr<int32_t>();
   at::parallel_for(0, count, 4096, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {

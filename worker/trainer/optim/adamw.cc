@@ -64,7 +64,7 @@ void AdamW::ZeroGrads() {
 
 at::Tensor AdamW::ClipAndStep(double learning_rate, double max_norm) {
   if (!narrow()) {
-    const at::Tensor norm = ClipGradNorm(grads_, max_norm);
+    at::Tensor norm = ClipGradNorm(grads_, max_norm);
     Step(learning_rate);
     return norm;
   }

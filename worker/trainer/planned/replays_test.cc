@@ -51,13 +51,13 @@ TEST_F(ReplaysTest, RecordsAShapeThatComesAThirdTime) {
 
 TEST_F(ReplaysTest, TellsShapesApartByAllThatIsTakenByValue) {
   const MicroShape base{8, 7, 1, 8, 0, {}};
-  for (MicroShape shape : {base,
-                           {9, 7, 1, 8, 0, {}},
-                           {8, 6, 1, 8, 0, {}},
-                           {8, 7, 2, 8, 0, {}},
-                           {8, 7, 1, 7, 0, {}},
-                           {8, 7, 1, 8, 1, {}},
-                           {8, 7, 1, 8, 0, {0, 8}}}) {
+  for (const MicroShape& shape : {base,
+                                  {9, 7, 1, 8, 0, {}},
+                                  {8, 6, 1, 8, 0, {}},
+                                  {8, 7, 2, 8, 0, {}},
+                                  {8, 7, 1, 7, 0, {}},
+                                  {8, 7, 1, 8, 1, {}},
+                                  {8, 7, 1, 8, 0, {0, 8}}}) {
     for (int i = 0; i < 3; ++i) replays.Run(shape, true, [this] { ++direct; });
   }
   EXPECT_EQ(replays.recordings(), 7);

@@ -21,7 +21,7 @@ at::Tensor GradOf(const at::Tensor& leaf) {
   return leaf.grad();
 }
 
-void AddProduct(at::Tensor grad, const at::Tensor& x, const at::Tensor& y) {
+void AddProduct(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& y) {
   STUDIO_CHECK(grad.scalar_type() == x.scalar_type())
       << "a gradient of " << at::toString(grad.scalar_type()) << " from products of " << at::toString(x.scalar_type());
   grad.addmm_(x.t(), y);

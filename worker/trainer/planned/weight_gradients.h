@@ -17,7 +17,7 @@ namespace studio::planned {
 at::Tensor GradOf(const at::Tensor& leaf);
 
 // grad [N, M] += x [T, N]ᵀ y [T, M]; all of one type.
-void AddProduct(at::Tensor grad, const at::Tensor& x, const at::Tensor& y);
+void AddProduct(const at::Tensor& grad, const at::Tensor& x, const at::Tensor& y);
 
 // Members whose gradients lie behind each other are one product.
 void AddWeightGradients(const LinearGroup& group, const at::Tensor& dy, const at::Tensor& x);

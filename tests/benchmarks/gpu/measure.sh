@@ -34,17 +34,17 @@ for part in "${parts[@]}"; do
     tests)
       export TEST_TMPDIR=$out/scratch
       mkdir -p "$TEST_TMPDIR"
-      run cuda_operations_test timeout 200 "$here/cuda_operations_test"
-      run planned_step_cuda_test timeout 200 "$here/planned_step_cuda_test"
+      run cuda_operations_test timeout 120 "$here/cuda_operations_test"
+      run planned_step_cuda_test timeout 120 "$here/planned_step_cuda_test"
       rm -rf "$TEST_TMPDIR"
       ;;
     kernels)
       lines=40 run kernels timeout 300 "$here/kernels_benchmark"
       ;;
     *)
-      lines=40 run "$part" timeout 400 "$here/bench.sh" "$part" "$out/$part"
-      run "$part-direct" timeout 120 "$here/bench.sh" "$part" "$out/$part-direct" --alone --ahead off
-      run "$part-autograd" timeout 120 "$here/bench.sh" "$part" "$out/$part-autograd" --alone --step autograd
+      lines=40 run "$part" timeout 330 "$here/bench.sh" "$part" "$out/$part"
+      run "$part-direct" timeout 90 "$here/bench.sh" "$part" "$out/$part-direct" --alone --ahead off
+      run "$part-autograd" timeout 90 "$here/bench.sh" "$part" "$out/$part-autograd" --alone --step autograd
       compare=$here/benchmarks/gpu/compare_losses.py
       run "$part-direct-losses" python3 "$compare" "$out/$part/ours-$part-0.json" "$out/$part-direct/ours-$part.json" 0.005
       run "$part-autograd-losses" python3 "$compare" "$out/$part/ours-$part-0.json" "$out/$part-autograd/ours-$part.json" 0.005

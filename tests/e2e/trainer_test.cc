@@ -251,6 +251,51 @@ TEST_F(TrainerTest, PlannedStepGoesOnFromItsCheckpointBitByBit) {
             ReadText(folder_ + "/whole/result/adapter_model.safetensors"));
 }
 
+// backbone_dtype by name: nothing is kept in fp32, and what a step makes of a weight is rounded by chance.
+TEST_F(TrainerTest, EveryWeightInBfloat16TrainsByBothStepsAndGoesOnFromItsCheckpoint) {
+  const std::vector<std::string> common = {"--set", "training.lora=false",
+                                           "--set", "architecture.backbone_dtype=BFLOAT16",
+                                           "--set", "environment.mixed_precision_dtype=BFLOAT16",
+                                           "--set", "training.max_steps=12",
+                                           "--set", "training.save_steps=8"};
+  const auto train = [&](const std::string& out, std::vector<std::string> more) {
+    more.insert(more.end(), common.begin(), common.end());
+    TrainerRun run(Arguments(out, more));
+    ASSERT_EQ(run.Wait(), 0) << run.output();
+    EXPECT_THAT(run.output(), HasSubstr(absl::StrCat("training step: ", more[1])));
+  };
+  train("autograd", {"--step", "autograd"});
+  train("planned", {"--step", "planned"});
+  const std::vector<double> a = Summary("autograd")["losses"], b = Summary("planned")["losses"];
+  ASSERT_EQ(a.size(), 12);
+  EXPECT_LT(b.back(), 0.9 * b.front());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_NEAR(b[i] / a[i], 1, 0.02) << "step " << i;
+  train("rest", {"--step", "planned", "--resume", folder_ + "/planned/checkpoints/step-8"});
+  EXPECT_EQ(Summary("rest")["losses"].back(), b.back());
+  EXPECT_EQ(ReadText(folder_ + "/rest/result/model.safetensors"),
+            ReadText(folder_ + "/planned/result/model.safetensors"));
+}
+
+// Recorded micro batches, and losses that are read a step late: what comes out is the same, and in the same order.
+TEST_F(TrainerTest, WorkingAheadOfTheDeviceChangesNoBits) {
+  for (const char* step : {"planned", "autograd"}) {
+    for (const char* ahead : {"on", "off"}) {
+      TrainerRun run(
+          Arguments(absl::StrCat(step, ahead), {"--step", step, "--ahead", ahead, "--set", "training.max_steps=12",
+                                                "--set", "training.save_steps=5", "--set", "training.eval_steps=4"}));
+      ASSERT_EQ(run.Wait(), 0) << run.output();
+    }
+    const auto on = Summary(absl::StrCat(step, "on")), off = Summary(absl::StrCat(step, "off"));
+    ASSERT_EQ(on["losses"].size(), 12);
+    EXPECT_EQ(on["losses"], off["losses"]);
+    EXPECT_EQ(on["step_tokens"], off["step_tokens"]);
+    EXPECT_EQ(on["step_seconds"].size(), 12);
+    EXPECT_EQ(on["eval_loss_after"], off["eval_loss_after"]);
+    EXPECT_EQ(ReadText(absl::StrCat(folder_, "/", step, "on/result/adapter_model.safetensors")),
+              ReadText(absl::StrCat(folder_, "/", step, "off/result/adapter_model.safetensors")));
+  }
+}
+
 TEST_F(TrainerTest, PlannedStepSaysWhatItLacks) {
   TrainerRun run(Arguments("out", {"--step", "planned", "--set", "training.lora_dropout=0.1"}));
   EXPECT_EQ(run.Wait(), 65);
@@ -271,10 +316,13 @@ TEST_F(TrainerTest, SamplesByTheSeedAlone) {
 }
 
 TEST_F(TrainerTest, DivergesLoudly) {
-  TrainerRun run(Arguments("out", {"--set", "training.learning_rate=10", "--set", "training.gradient_clip=0", "--set",
-                                   "training.weight_decay=10", "--set", "training.epochs=400"}));
-  EXPECT_EQ(run.Wait(), 70) << run.output();
-  EXPECT_THAT(run.output(), AllOf(HasSubstr("DIVERGED: step "), HasSubstr("training.learning_rate")));
+  for (const char* ahead : {"off", "on"}) {
+    TrainerRun run(
+        Arguments(ahead, {"--ahead", ahead, "--set", "training.learning_rate=10", "--set", "training.gradient_clip=0",
+                          "--set", "training.weight_decay=10", "--set", "training.epochs=400"}));
+    EXPECT_EQ(run.Wait(), 70) << run.output();
+    EXPECT_THAT(run.output(), AllOf(HasSubstr("DIVERGED: step "), HasSubstr("training.learning_rate")));
+  }
 }
 
 // Bad input: exit code 65, and a message that names the thing.

@@ -54,7 +54,7 @@ void RequestStop(int) {
 struct Flags {
   std::string job, task, out, resume, data_dir, dump_batches, profile;
   std::vector<std::string> set;
-  StepKind step = StepKind::kAuto;
+  StepAsked step;
   bool probe = false;
   bool verify = false;
   bool version = false;
@@ -197,9 +197,14 @@ int Main(int argc, char** argv) {
   app.add_option("--resume", flags.resume, "a checkpoint, or a folder whose newest one is taken");
   app.add_option("--data-dir", flags.data_dir, "folder for prepared data, shared by runs (default: OUT/data)");
   app.add_option("--dump-batches", flags.dump_batches, "write every batch that is trained to this file");
-  app.add_option("--step", flags.step, "what makes the gradients: auto, planned or autograd (see docs/performance.md)")
+  app.add_option("--step", flags.step.kind,
+                 "what makes the gradients: auto, planned or autograd (see docs/performance.md)")
       ->transform(CLI::CheckedTransformer(std::map<std::string, StepKind>{
           {"auto", StepKind::kAuto}, {"planned", StepKind::kPlanned}, {"autograd", StepKind::kAutograd}}));
+  app.add_option("--ahead", flags.step.ahead,
+                 "record steps that repeat and read a loss when the next step is queued: auto (on CUDA), on or off")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Ahead>{{"auto", Ahead::kAuto}, {"on", Ahead::kOn}, {"off", Ahead::kOff}}));
   app.add_option("--profile", flags.profile, "write the timeline of the eleventh step to this file, as a Chrome trace");
   app.add_option("--task", flags.task, "the task, in text form, from an agent whose socket is STUDIO_AGENT_FD");
   app.add_flag("--probe", flags.probe, "print what this machine has, in text form");

@@ -1,8 +1,10 @@
 """One row of the GPU benchmark: our trainer and the peer on the same card, in alternating pairs, in one run.
 
     python bench.py --row 1b-lora --trainer PATH [--pairs 2] [--out DIR] [--step auto|planned|autograd]
+                    [--ahead auto|on|off] [--alone]
     python bench.py --list
 
+--alone: ours without the peer, the bound and the profile, to compare our own steps.
 Prints tokens/s, peak memory, the ratio of each pair, the share of what matrix products and attention alone allow
 (bound.py), and where one step's milliseconds go (kernel_table.py). Only ratios of one run count: cards differ by 5 %.
 """
@@ -82,6 +84,8 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=2)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--step", default="auto", help="the trainer's --step")
+    parser.add_argument("--ahead", default="auto", help="the trainer's --ahead")
+    parser.add_argument("--alone", action="store_true")
     parser.add_argument("--out", default="bench-gpu")
     args = parser.parse_args()
     if args.list or args.row is None:
@@ -91,15 +95,19 @@ def main() -> None:
     out = os.path.abspath(args.out)
     os.makedirs(out, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
+        how = ["--step", args.step, "--ahead", args.ahead]
         job = write(folder, row, SHAPES[row.shape], lengths(640), args.steps, "CUDA")
         print(f"{args.row}: {row}", flush=True)
+        if args.alone:
+            show("ours", ours(args.trainer, job, row, out, args.row, how))
+            return
         ratios, last = [], {}
         for pair in range(args.pairs):
             for who in ("ours", "peer") if pair % 2 == 0 else ("peer", "ours"):
                 if who == "peer":
                     last[who] = peer(row, out, pair)
                 else:
-                    last[who] = ours(args.trainer, job, row, out, f"{args.row}-{pair}", ["--step", args.step])
+                    last[who] = ours(args.trainer, job, row, out, f"{args.row}-{pair}", how)
                 show(who, last[who])
             ratios.append(last["ours"]["tokens_per_second"] / last["peer"]["tokens_per_second"])
         spread = f"{min(ratios):.3f} to {max(ratios):.3f}" if ratios else "no pair"
@@ -112,7 +120,7 @@ def main() -> None:
             print(f"  products and attention alone: {bound:.2f} ms, {tokens / bound * 1e3:,.0f} tokens/s", end="")
             print(f"; ours reaches {bound / last['ours']['milliseconds']:.1%}" if last.get("ours") else "")
         trace = f"{folder}/trace.json"
-        ours(args.trainer, job, row, out, f"{args.row}-profiled", ["--step", args.step, "--profile", trace])
+        ours(args.trainer, job, row, out, f"{args.row}-profiled", [*how, "--profile", trace])
         text = table(trace, 40)[1]
         with open(f"{out}/{args.row}-kernels.txt", "w") as file:
             file.write(text + "\n")

@@ -1,14 +1,22 @@
 #!/usr/bin/env bash
 # The GPU benchmark in one folder, for a machine that has torch and transformers in its python3 and nothing of ours:
 #   tests/benchmarks/gpu/pack.sh DIR      then, over there: DIR/bench.sh 1b-lora OUT [bench.py's options]
+#                                         or DIR/measure.sh OUT [PART…]: the CUDA tests first, then rows (measure.sh)
 # peft and liger_kernel are fetched as wheels and travel with it.
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 out=$(realpath -m "${1:?usage: tests/benchmarks/gpu/pack.sh DIR}")
-"${BAZEL:-bazel}" build --noshow_progress --config=dist //worker/trainer:studio-trainer-cuda
+programs=(worker/trainer/studio-trainer-cuda worker/trainer/planned/planned_step_cuda_test
+  worker/trainer/kernels/cuda_operations_test worker/trainer/kernels/kernels_benchmark)
+targets=()
+for program in "${programs[@]}"; do targets+=("//${program%/*}:${program##*/}"); done
+"${BAZEL:-bazel}" build --noshow_progress --config=dist "${targets[@]}"
 mkdir -p "$out/benchmarks" "$out/whl"
-install -m 755 bazel-bin/worker/trainer/studio-trainer-cuda "$out/"
-strip "$out/studio-trainer-cuda"
+for program in "${programs[@]}"; do
+  install -m 755 "bazel-bin/$program" "$out/"
+  strip "$out/${program##*/}"
+done
+install -m 755 tests/benchmarks/gpu/measure.sh "$out/"
 cp -r tests/benchmarks/gpu tests/benchmarks/peers "$out/benchmarks/"
 for wheel in peft==0.21.2 liger_kernel==0.8.5; do
   compgen -G "$out/whl/${wheel%%==*}-*.whl" >/dev/null ||

@@ -1,7 +1,9 @@
 #include "worker/trainer/kernels/aten_operations.h"
 
+#include <ATen/Parallel.h>
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
+#include <ATen/ops/_unique.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/clamp.h>
 #include <ATen/ops/empty.h>
@@ -9,6 +11,7 @@
 #include <ATen/ops/gather.h>
 #include <ATen/ops/gelu.h>
 #include <ATen/ops/gelu_backward.h>
+#include <ATen/ops/index_select.h>
 #include <ATen/ops/isfinite.h>
 #include <ATen/ops/logsumexp.h>
 #include <ATen/ops/mm.h>
@@ -16,10 +19,12 @@
 #include <ATen/ops/silu.h>
 #include <ATen/ops/silu_backward.h>
 #include <ATen/ops/where.h>
+#include <ATen/ops/zeros.h>
 
 #include <cmath>
 
 #include "worker/trainer/kernels/shapes.h"
+#include "worker/trainer/model/counter_random.h"
 
 namespace studio::kernels {
 namespace {
@@ -49,6 +54,56 @@ at::Tensor ActivateBackward(Activation activation, const at::Tensor& d, const at
 // a^T b in fp32.
 at::Tensor Product(const at::Tensor& a, const at::Tensor& b) {
   return a.is_cuda() && a.scalar_type() != at::kFloat ? at::mm(a.t(), b, at::kFloat) : at::mm(Wide(a).t(), Wide(b));
+}
+
+// to's row which[t] += rows' row t, in the order of t.
+void AddRows(const at::Tensor& to, const at::Tensor& which, const at::Tensor& rows) {
+  // Each adds with atomics on the other kind of device, in any order.
+  if (to.is_cpu()) {
+    at::Tensor(to).index_add_(0, which, rows);
+  } else {
+    at::Tensor(to).index_put_({which}, rows, /*accumulate=*/true);
+  }
+}
+
+// Weights, exp_avg and exp_avg_sq after the step, in fp32 from fp32; as they are where the norm is not finite.
+std::tuple<at::Tensor, at::Tensor, at::Tensor> Updated(const at::Tensor& weights, const at::Tensor& grad,
+                                                       const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq,
+                                                       const at::Tensor& sum_of_squares, const AdamWOptions& options,
+                                                       double learning_rate, int64_t step) {
+  const at::Tensor finite = at::isfinite(sum_of_squares);
+  at::Tensor g = grad;
+  if (options.max_grad_norm > 0) {
+    g = grad * at::clamp(options.max_grad_norm / (sum_of_squares.sqrt() + 1e-6), std::nullopt, 1.0);
+  }
+  const at::Tensor m = exp_avg + (g - exp_avg) * (1 - options.beta1);
+  const at::Tensor v = exp_avg_sq * options.beta2 + g * g * (1 - options.beta2);
+  const double correction1 = 1 - std::pow(options.beta1, step), correction2 = 1 - std::pow(options.beta2, step);
+  const at::Tensor denominator = v.sqrt() / std::sqrt(correction2) + options.epsilon;
+  const at::Tensor w =
+      weights * (1 - learning_rate * options.weight_decay) - m / denominator * (learning_rate / correction1);
+  return {at::where(finite, w, weights), at::where(finite, m, exp_avg), at::where(finite, v, exp_avg_sq)};
+}
+
+// [3, count] int32 on the CPU: 16 random bits each for the weights, exp_avg and exp_avg_sq.
+at::Tensor ChanceBits(uint64_t key, uint64_t first, int64_t count) {
+  at::Tensor bits = at::empty({3, count}, at::kInt);
+  int32_t* const out = bits.data_ptr<int32_t>();
+  at::parallel_for(0, count, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const uint64_t random = RandomBits(key, first + static_cast<uint64_t>(i));
+      for (int64_t which = 0; which < 3; ++which) {
+        out[which * count + i] = static_cast<int32_t>(random >> (16 * which) & 0xffff);
+      }
+    }
+  });
+  return bits;
+}
+
+// x fp32 to bf16: up where the 16 bits that are cut off, with the random ones added, carry over.
+at::Tensor RoundedByChance(const at::Tensor& x, const at::Tensor& bits) {
+  const at::Tensor rounded = (x.view(at::kInt) + bits).bitwise_and_(-65536).view(at::kFloat);
+  return at::where(at::isfinite(x), rounded, x).to(at::kBFloat16);
 }
 
 class AtenOperations final : public Operations {
@@ -144,10 +199,10 @@ class AtenOperations final : public Operations {
     adapters.up_b.copy_(Product(gate_up.narrow(1, width, width), adapters.up_low));
   }
 
-  void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, double scale,
+  void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
                            const at::Tensor& losses) const override {
     at::NoGradGuard no_grad;
-    CheckCrossEntropy(logits, labels, losses);
+    CheckCrossEntropy(logits, labels, scale, losses);
     const at::Tensor wide = Wide(logits), column = labels.unsqueeze(1);
     const at::Tensor log_sum = at::logsumexp(wide, 1, /*keepdim=*/true);
     losses.copy_((log_sum - at::gather(wide, 1, column)).squeeze(1));
@@ -159,18 +214,27 @@ class AtenOperations final : public Operations {
   void EmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad) const override {
     at::NoGradGuard no_grad;
     CheckEmbeddingGradient(d_hidden, tokens, grad);
-    // Each adds with atomics on the other kind of device, in any order.
-    if (grad.is_cpu()) {
-      at::Tensor(grad).index_add_(0, tokens, Wide(d_hidden));
+    if (grad.scalar_type() != at::kFloat) {
+      // The rows that occur, each summed in fp32 from what was there.
+      const auto [rows, which] = at::_unique(tokens, /*sorted=*/true, /*return_inverse=*/true);
+      const at::Tensor wide = Wide(at::index_select(grad, 0, rows));
+      AddRows(wide, which, Wide(d_hidden));
+      at::Tensor(grad).index_copy_(0, rows, wide.to(grad.scalar_type()));
     } else {
-      at::Tensor(grad).index_put_({tokens}, Wide(d_hidden), /*accumulate=*/true);
+      AddRows(grad, tokens, Wide(d_hidden));
     }
   }
 
   void SumOfSquares(const at::Tensor& flat, const at::Tensor& sum) const override {
     at::NoGradGuard no_grad;
     CheckSumOfSquares(flat, sum);
-    sum.copy_(flat.square().sum());  // sums go pairwise, norms and dot products in a row
+    // Sums go pairwise, norms and dot products in a row. By parts, for the memory of the squares.
+    const int64_t most = int64_t{1} << 24;
+    at::Tensor all = at::zeros({}, sum.options().dtype(at::kDouble));
+    for (int64_t begin = 0; begin < flat.size(0); begin += most) {
+      all += Wide(flat.narrow(0, begin, std::min(most, flat.size(0) - begin))).square().sum().to(at::kDouble);
+    }
+    sum.copy_(all);
   }
 
   void AdamWStep(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
@@ -178,21 +242,30 @@ class AtenOperations final : public Operations {
                  double learning_rate, int64_t step, const at::Tensor& copy) const override {
     at::NoGradGuard no_grad;
     CheckAdamW(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, step, copy);
-    const at::Tensor finite = at::isfinite(sum_of_squares);
-    at::Tensor g = grad;
-    if (options.max_grad_norm > 0) {
-      g = grad * at::clamp(options.max_grad_norm / (sum_of_squares.sqrt() + 1e-6), std::nullopt, 1.0);
-    }
-    const at::Tensor m = exp_avg + (g - exp_avg) * (1 - options.beta1);
-    const at::Tensor v = exp_avg_sq * options.beta2 + g * g * (1 - options.beta2);
-    const double correction1 = 1 - std::pow(options.beta1, step), correction2 = 1 - std::pow(options.beta2, step);
-    const at::Tensor denominator = v.sqrt() / std::sqrt(correction2) + options.epsilon;
-    const at::Tensor w =
-        weights * (1 - learning_rate * options.weight_decay) - m / denominator * (learning_rate / correction1);
-    weights.copy_(at::where(finite, w, weights));
-    exp_avg.copy_(at::where(finite, m, exp_avg));
-    exp_avg_sq.copy_(at::where(finite, v, exp_avg_sq));
+    const auto [w, m, v] = Updated(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, options, learning_rate, step);
+    weights.copy_(w);
+    exp_avg.copy_(m);
+    exp_avg_sq.copy_(v);
     if (copy.defined()) copy.copy_(weights);
+  }
+
+  void AdamWStepByChance(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
+                         const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, const AdamWOptions& options,
+                         double learning_rate, int64_t step, uint64_t key, uint64_t first) const override {
+    at::NoGradGuard no_grad;
+    CheckAdamWByChance(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, step);
+    const at::Tensor finite = at::isfinite(sum_of_squares);
+    const int64_t most = int64_t{1} << 22;
+    for (int64_t begin = 0; begin < weights.size(0); begin += most) {
+      const int64_t count = std::min(most, weights.size(0) - begin);
+      const auto part = [&](const at::Tensor& x) { return x.narrow(0, begin, count); };
+      const auto [w, m, v] = Updated(Wide(part(weights)), Wide(part(grad)), Wide(part(exp_avg)), Wide(part(exp_avg_sq)),
+                                     sum_of_squares, options, learning_rate, step);
+      const at::Tensor bits = ChanceBits(key, first + static_cast<uint64_t>(begin), count).to(weights.device());
+      part(weights).copy_(at::where(finite, RoundedByChance(w, bits[0]), part(weights)));
+      part(exp_avg).copy_(at::where(finite, RoundedByChance(m, bits[1]), part(exp_avg)));
+      part(exp_avg_sq).copy_(at::where(finite, RoundedByChance(v, bits[2]), part(exp_avg_sq)));
+    }
   }
 
   void CopyScaled(const std::vector<ScaledCopy>& copies) const override {

@@ -5,7 +5,6 @@
 #include <ATen/ops/sort.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/check.h"
@@ -14,41 +13,12 @@
 #include "worker/trainer/kernels/compiler.h"
 #include "worker/trainer/kernels/cuda_module.h"
 #include "worker/trainer/kernels/cuda_source.h"
+#include "worker/trainer/kernels/kernel_arguments.h"
 #include "worker/trainer/kernels/launch_plan.h"
 #include "worker/trainer/kernels/shapes.h"
 
 namespace studio::kernels {
 namespace {
-
-// As in cuda/rope.cu.
-struct HeadStrides {
-  long long batch, head, position;
-};
-HeadStrides StridesOf(const at::Tensor& heads) { return {heads.stride(0), heads.stride(1), heads.stride(2)}; }
-
-// As in cuda/glu_adapters.cu.
-struct LowRank {
-  const void *down, *gate, *up;
-  long long down_stride, gate_stride, up_stride;
-};
-
-// As in cuda/adamw.cu.
-struct AdamWNumbers {
-  float max_grad_norm;
-  float one_minus_beta1, beta2, one_minus_beta2, epsilon;
-  float step_size;
-  float root_correction;
-  float kept;
-};
-
-// As in cuda/scaled_copies.cu.
-struct CopyEntry {
-  const void* from;
-  void* to;
-  long long to_stride;
-  int width, count;
-  float scale;
-};
 
 constexpr int64_t kMaxSquaresBlocks = 1024;
 
@@ -205,13 +175,13 @@ class CudaOperations final : public Operations {
                static_cast<int>(plan->chunks), Width(d_out), static_cast<int>(rank), RowStride(adapters.down_a));
   }
 
-  void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, double scale,
+  void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
                            const at::Tensor& losses) const override {
-    CheckCrossEntropy(logits, labels, losses);
+    CheckCrossEntropy(logits, labels, scale, losses);
     const Launch launch =
         CrossEntropyLaunch(logits.scalar_type(), logits.size(0), logits.size(1), LayoutOf(logits), kind_.limits);
     (*module_)(launch, Pointer(logits), Pointer(labels), Pointer(losses), Width(logits), RowStride(logits),
-               static_cast<float>(scale));
+               Pointer(scale));
   }
 
   void EmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad) const override {
@@ -222,7 +192,8 @@ class CudaOperations final : public Operations {
     const int64_t rows = d_hidden.size(0), width = d_hidden.size(1);
     const int access = Access(d_hidden.scalar_type(), width, {d_hidden, grad});
     const unsigned block = 128;
-    const Launch launch{absl::StrCat("embedding_gradient_", TypeName(d_hidden.scalar_type()), "_v", access),
+    const char* const into = grad.scalar_type() == at::kFloat ? "" : "into_bf16_";
+    const Launch launch{absl::StrCat("embedding_gradient_", into, TypeName(d_hidden.scalar_type()), "_v", access),
                         static_cast<unsigned>(rows), block,
                         static_cast<unsigned>((width / access + block - 1) / block)};
     (*module_)(launch, Pointer(d_hidden), Pointer(sorted), Pointer(place), Pointer(grad), static_cast<int>(rows),
@@ -233,9 +204,9 @@ class CudaOperations final : public Operations {
     CheckSumOfSquares(flat, sum);
     const unsigned block = 512;
     const int64_t blocks = std::clamp<int64_t>(flat.size(0) / (int64_t{4} * block), 1, kMaxSquaresBlocks);
-    const at::Tensor partial = at::empty({blocks}, flat.options());
-    (*module_)({"squares_partial", static_cast<unsigned>(blocks), block}, Pointer(flat), Pointer(partial),
-               static_cast<long long>(flat.size(0)));
+    const at::Tensor partial = at::empty({blocks}, sum.options());
+    (*module_)({absl::StrCat("squares_partial_", TypeName(flat.scalar_type())), static_cast<unsigned>(blocks), block},
+               Pointer(flat), Pointer(partial), static_cast<long long>(flat.size(0)));
     (*module_)({"squares_total", 1, block}, Pointer(partial), Pointer(sum), static_cast<int>(blocks));
   }
 
@@ -254,17 +225,25 @@ class CudaOperations final : public Operations {
     if (!launch) {
       return aten_->AdamWStep(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, options, learning_rate, step, copy);
     }
-    const auto power = static_cast<double>(step);
-    const AdamWNumbers numbers{.max_grad_norm = static_cast<float>(options.max_grad_norm),
-                               .one_minus_beta1 = static_cast<float>(1 - options.beta1),
-                               .beta2 = static_cast<float>(options.beta2),
-                               .one_minus_beta2 = static_cast<float>(1 - options.beta2),
-                               .epsilon = static_cast<float>(options.epsilon),
-                               .step_size = static_cast<float>(learning_rate / (1 - std::pow(options.beta1, power))),
-                               .root_correction = static_cast<float>(std::sqrt(1 - std::pow(options.beta2, power))),
-                               .kept = static_cast<float>(1 - learning_rate * options.weight_decay)};
     (*module_)(*launch, Pointer(weights), Pointer(grad), Pointer(exp_avg), Pointer(exp_avg_sq), Pointer(copy),
-               Pointer(sum_of_squares), static_cast<long long>(weights.numel()), numbers);
+               Pointer(sum_of_squares), static_cast<long long>(weights.numel()),
+               NumbersOf(options, learning_rate, step));
+  }
+
+  void AdamWStepByChance(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
+                         const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, const AdamWOptions& options,
+                         double learning_rate, int64_t step, uint64_t key, uint64_t first) const override {
+    CheckAdamWByChance(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, step);
+    if (weights.numel() == 0) return;
+    const int access = Access(at::kBFloat16, weights.numel(), {weights, grad, exp_avg, exp_avg_sq});
+    const auto launch = FlatLaunch("adamw_by_chance", at::kBFloat16, access, weights.numel() / access);
+    if (!launch) {
+      return aten_->AdamWStepByChance(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, options, learning_rate, step,
+                                      key, first);
+    }
+    (*module_)(*launch, Pointer(weights), Pointer(grad), Pointer(exp_avg), Pointer(exp_avg_sq), Pointer(sum_of_squares),
+               static_cast<long long>(weights.numel()), NumbersOf(options, learning_rate, step),
+               static_cast<unsigned long long>(key), static_cast<unsigned long long>(first));
   }
 
   void CopyScaled(const std::vector<ScaledCopy>& copies) const override {

@@ -152,10 +152,10 @@ void Adapters(const Table& table, int64_t tokens, int64_t width) {
 
 void Loss(const Table& table, int64_t rows, int64_t vocab) {
   const at::Tensor logits = Rows(rows, vocab, 0), losses = Floats({rows});
-  const at::Tensor labels = Integers(rows, vocab);
+  const at::Tensor labels = Integers(rows, vocab), scale = Floats({});
   const std::string name = "cross entropy [" + std::to_string(rows) + ", " + std::to_string(vocab) + "]";
   table.Row(name.c_str(), 2 * 2.0 * static_cast<double>(rows * vocab),
-            [&](const Operations& ops) { ops.CrossEntropyInPlace(logits, labels, 1e-3, losses); });
+            [&](const Operations& ops) { ops.CrossEntropyInPlace(logits, labels, scale, losses); });
 }
 
 void Optimizer(const Table& table, int64_t tokens) {
@@ -167,6 +167,15 @@ void Optimizer(const Table& table, int64_t tokens) {
     table.Row("sum of squares, 2^28", 4 * n, [&](const Operations& ops) { ops.SumOfSquares(grad, squares); });
     table.Row("AdamW with a bf16 copy, 2^28", 30 * n, [&](const Operations& ops) {
       ops.AdamWStep(weights, grad, exp_avg, exp_avg_sq, squares, {.max_grad_norm = 1}, 1e-4, 7, copy);
+    });
+  }
+  {
+    const at::Tensor weights = Normal({count}, at::kBFloat16), grad = Normal({count}, at::kBFloat16);
+    const at::Tensor exp_avg = Normal({count}, at::kBFloat16), exp_avg_sq = weights.abs(), squares = Floats({});
+    const auto n = static_cast<double>(count);
+    table.Row("sum of squares bf16, 2^28", 2 * n, [&](const Operations& ops) { ops.SumOfSquares(grad, squares); });
+    table.Row("AdamW bf16 by chance, 2^28", 14 * n, [&](const Operations& ops) {
+      ops.AdamWStepByChance(weights, grad, exp_avg, exp_avg_sq, squares, {.max_grad_norm = 1}, 1e-4, 7, 5, 0);
     });
   }
   const at::Tensor d_hidden = Rows(tokens, width), grad = Floats({vocab, width});

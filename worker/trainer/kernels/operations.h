@@ -109,16 +109,16 @@ class Operations {
                                        const GluAdapters& adapters) const = 0;
 
   // losses [C] fp32 = log(sum(exp(logits))) - logits[label], and logits [C, V] become scale * (softmax - onehot).
-  // labels [C] int64, each within [0, V).
-  virtual void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, double scale,
+  // labels [C] int64, each within [0, V). scale [] fp32 is read on the device: a recorded step takes another each time.
+  virtual void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
                                    const at::Tensor& losses) const = 0;
 
-  // grad [V, D] fp32: row tokens[t] += d_hidden [T, D]'s row t, in the order of t whatever the parallelism.
-  // tokens [T] int64, each within [0, V).
+  // grad [V, D]: row tokens[t] += d_hidden [T, D]'s row t, in the order of t whatever the parallelism. Summed in fp32;
+  // grad is fp32 or, rounded once a call, of compute. tokens [T] int64, each within [0, V).
   virtual void EmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens,
                                  const at::Tensor& grad) const = 0;
 
-  // sum [] fp32 = sum of flat [n] fp32's squares, in a fixed order.
+  // sum [] fp32 = sum of the squares of flat [n], of any compute type, in a fixed order.
   virtual void SumOfSquares(const at::Tensor& flat, const at::Tensor& sum) const = 0;
 
   // Step `step` (from 1) of AdamW (arXiv:1711.05101, algorithm 2) over flat [n] fp32 tensors, with the gradient clipped
@@ -130,6 +130,16 @@ class Operations {
   virtual void AdamWStep(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
                          const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, const AdamWOptions& options,
                          double learning_rate, int64_t step, const at::Tensor& copy) const = 0;
+
+  // The same where weights, grad, exp_avg and exp_avg_sq are bf16 and there is no copy: arithmetic in fp32, the results
+  // rounded by chance (stochastic rounding, arXiv:1502.02551; for AdamW in bf16 arXiv:2010.06192), since to the nearest
+  // a weight would not move by less than 2^-9 of itself, nor exp_avg_sq with beta2 0.999 ever fall. Element i draws
+  // RandomBits(key, first + i) of model/counter_random.h: 16 bits each for the weight, exp_avg and exp_avg_sq from the
+  // lowest up, so that the same run has the same bits on every device but for fp32 rounding.
+  virtual void AdamWStepByChance(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
+                                 const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares,
+                                 const AdamWOptions& options, double learning_rate, int64_t step, uint64_t key,
+                                 uint64_t first) const = 0;
 
   // All of them, none overlapping another; ours by one launch.
   virtual void CopyScaled(const std::vector<ScaledCopy>& copies) const = 0;

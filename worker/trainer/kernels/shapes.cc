@@ -118,10 +118,12 @@ void CheckGluAdapters(const at::Tensor& d_out, const at::Tensor& gate_up, const 
   CheckFlat("up_b", adapters.up_b, {width, rank}, at::kFloat);
 }
 
-void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& losses) {
+void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
+                       const at::Tensor& losses) {
   CheckMatrix("logits", logits);
   CheckRows("logits", logits, logits.size(0), logits.size(1), logits.scalar_type());
   CheckFlat("labels", labels, {logits.size(0)}, at::kLong);
+  CheckFlat("scale", scale, {}, at::kFloat);
   CheckFlat("losses", losses, {logits.size(0)}, at::kFloat);
 }
 
@@ -130,28 +132,44 @@ void CheckEmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens
   CheckMatrix("grad", grad);
   CheckRows("d_hidden", d_hidden, d_hidden.size(0), d_hidden.size(1), d_hidden.scalar_type());
   CheckFlat("tokens", tokens, {d_hidden.size(0)}, at::kLong);
-  CheckFlat("grad", grad, {grad.size(0), d_hidden.size(1)}, at::kFloat);
+  const bool narrow = grad.scalar_type() == d_hidden.scalar_type();
+  CheckFlat("grad", grad, {grad.size(0), d_hidden.size(1)}, narrow ? d_hidden.scalar_type() : at::kFloat);
 }
 
 void CheckSumOfSquares(const at::Tensor& flat, const at::Tensor& sum) {
   STUDIO_CHECK(flat.dim() == 1) << "flat has " << flat.dim() << " dimensions";
-  CheckFlat("flat", flat, {flat.size(0)}, at::kFloat);
+  CheckFlat("flat", flat, {flat.size(0)}, flat.scalar_type());
+  STUDIO_CHECK(IsCompute(flat.scalar_type())) << "flat is " << at::toString(flat.scalar_type());
   CheckFlat("sum", sum, {}, at::kFloat);
 }
 
-void CheckAdamW(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
-                const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, int64_t step, const at::Tensor& copy) {
+namespace {
+
+void CheckOptimizer(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
+                    const at::Tensor& exp_avg_sq, at::ScalarType type, const at::Tensor& sum_of_squares, int64_t step) {
   STUDIO_CHECK(weights.dim() == 1) << "weights have " << weights.dim() << " dimensions";
-  CheckFlat("weights", weights, weights.sizes(), at::kFloat);
-  CheckFlat("grad", grad, weights.sizes(), at::kFloat);
-  CheckFlat("exp_avg", exp_avg, weights.sizes(), at::kFloat);
-  CheckFlat("exp_avg_sq", exp_avg_sq, weights.sizes(), at::kFloat);
+  CheckFlat("weights", weights, weights.sizes(), type);
+  CheckFlat("grad", grad, weights.sizes(), type);
+  CheckFlat("exp_avg", exp_avg, weights.sizes(), type);
+  CheckFlat("exp_avg_sq", exp_avg_sq, weights.sizes(), type);
   CheckFlat("sum_of_squares", sum_of_squares, {}, at::kFloat);
   STUDIO_CHECK(step >= 1) << "step " << step;  // NOLINT(bugprone-infinite-loop): the check ends the program
+}
+
+}  // namespace
+
+void CheckAdamW(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
+                const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, int64_t step, const at::Tensor& copy) {
+  CheckOptimizer(weights, grad, exp_avg, exp_avg_sq, at::kFloat, sum_of_squares, step);
   if (copy.defined()) {
     CheckFlat("copy", copy, weights.sizes(), copy.scalar_type());
     STUDIO_CHECK(IsCompute(copy.scalar_type())) << "copy is " << at::toString(copy.scalar_type());
   }
+}
+
+void CheckAdamWByChance(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
+                        const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, int64_t step) {
+  CheckOptimizer(weights, grad, exp_avg, exp_avg_sq, at::kBFloat16, sum_of_squares, step);
 }
 
 void CheckScaledCopy(const ScaledCopy& copy) {

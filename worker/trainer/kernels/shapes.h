@@ -20,11 +20,14 @@ void CheckGluForward(const at::Tensor& gate_up, const at::Tensor& out);
 void CheckGluAdapter(const at::Tensor& gate_up, const at::Tensor& a, const at::Tensor& out, const at::Tensor& low);
 void CheckGluBackward(const at::Tensor& d_out, const at::Tensor& gate_up, const at::Tensor& out);
 void CheckGluAdapters(const at::Tensor& d_out, const at::Tensor& gate_up, const GluAdapters& adapters);
-void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& losses);
+void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
+                       const at::Tensor& losses);
 void CheckEmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad);
 void CheckSumOfSquares(const at::Tensor& flat, const at::Tensor& sum);
 void CheckAdamW(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
                 const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, int64_t step, const at::Tensor& copy);
+void CheckAdamWByChance(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
+                        const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, int64_t step);
 void CheckScaledCopy(const ScaledCopy& copy);
 
 }  // namespace studio::kernels

@@ -15,34 +15,50 @@
 
 namespace studio {
 
-absl::StatusOr<StepChoice> ChooseStep(StepKind asked, const ModelOptions& options) {
-  if (asked == StepKind::kAutograd) return StepChoice{false, "asked for"};
+absl::StatusOr<StepChoice> ChooseStep(StepAsked asked, const ModelOptions& options) {
+  StepChoice choice;
+  choice.ahead = asked.ahead == Ahead::kOn || (asked.ahead == Ahead::kAuto && options.device.is_cuda());
   const std::string why_not = planned::WhyNot(options);
-  if (asked == StepKind::kPlanned && !why_not.empty()) {
+  if (asked.kind == StepKind::kPlanned && !why_not.empty()) {
     return absl::InvalidArgumentError(absl::StrCat("--step planned: there is no planned step with ", why_not,
                                                    "; use --step auto, which falls back to autograd"));
   }
-  if (!why_not.empty()) return StepChoice{false, why_not};
-  // On CPUs the autograd path's own kernels are the faster ones (docs/performance.md).
-  if (asked == StepKind::kAuto && !options.device.is_cuda()) return StepChoice{false, "faster on this device"};
-  return StepChoice{true, ""};
+  if (asked.kind == StepKind::kAutograd) {
+    choice.why = "asked for";
+  } else if (!why_not.empty()) {
+    choice.why = why_not;
+  } else if (asked.kind == StepKind::kAuto && !options.device.is_cuda()) {
+    // On CPUs the autograd path's own kernels are the faster ones (docs/performance.md).
+    choice.why = "faster on this device";
+  } else {
+    choice.planned = true;
+  }
+  return choice;
 }
 
-absl::StatusOr<Gradients> Gradients::Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens, Env& env) {
+Operations MakeOperations(const StepChoice& choice, const ModelOptions& options, Env& env) {
+  if (!choice.planned && (options.lora || options.trained_dtype == at::kFloat)) return {};
+  kernels::CubinCache cache(env, kernels::DefaultKernelFolder());
+  kernels::Chosen chosen = kernels::ChooseOperations(options.device, cache);
+  return {std::move(chosen.operations), std::move(chosen.note)};
+}
+
+absl::StatusOr<Gradients> Gradients::Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens,
+                                            const Operations& operations) {
   Gradients gradients(model);
   if (!choice.planned) {
     gradients.description_ = absl::StrCat("autograd (", choice.why, ")");
     return gradients;
   }
-  kernels::CubinCache cache(env, kernels::DefaultKernelFolder());
-  kernels::Chosen chosen = kernels::ChooseOperations(model.options().device, cache);
   ASSIGN_OR_RETURN(gradients.planned_, CatchTorch([&] {
-                     return std::make_unique<planned::PlannedStep>(model, max_tokens, std::move(chosen.operations));
+                     return std::make_unique<planned::PlannedStep>(
+                         model, max_tokens, operations.operations,
+                         planned::PlannedStep::Options{.record = choice.ahead});
                    }));
   gradients.description_ = absl::StrFormat("planned, %.2f GiB laid out, element-wise work by %s",
                                            static_cast<double>(gradients.planned_->layout().total_bytes) / (1 << 30),
                                            gradients.planned_->operations().name());
-  if (!chosen.note.empty()) absl::StrAppend(&gradients.description_, " (", chosen.note, ")");
+  if (!operations.note.empty()) absl::StrAppend(&gradients.description_, " (", operations.note, ")");
   return gradients;
 }
 

@@ -1,9 +1,10 @@
 // Which schedule makes a step's gradients: the planned step (planned/) where it applies and is the faster one, else
 // LibTorch's autograd.
 //
-//   ASSIGN_OR_RETURN(const StepChoice choice, ChooseStep(StepKind::kAuto, options));
+//   ASSIGN_OR_RETURN(const StepChoice choice, ChooseStep({StepKind::kAuto}, options));
 //   options.bordered = choice.planned;                       // before the model is loaded
-//   ASSIGN_OR_RETURN(Gradients gradients, Gradients::Create(*model, choice, /*max_tokens=*/16384, env));
+//   Operations ops = MakeOperations(choice, options, env);    // shared with the optimizer
+//   ASSIGN_OR_RETURN(Gradients gradients, Gradients::Create(*model, choice, /*max_tokens=*/16384, ops));
 //   losses.push_back(gradients.Accumulate(batch, 1.0 / valid_tokens));   // inside CatchTorch
 #pragma once
 
@@ -15,27 +16,46 @@
 
 #include "absl/status/statusor.h"
 #include "common/env/env.h"
+#include "worker/trainer/kernels/operations.h"
 #include "worker/trainer/model/causal_lm.h"
 #include "worker/trainer/planned/planned_step.h"
 
 namespace studio {
 
 enum class StepKind { kAuto, kPlanned, kAutograd };
+// Whether the host works ahead of the device: micro batches whose shape comes again are recorded (planned/replays.h),
+// and the loss of a step is read when the next one is queued. kAuto: on CUDA.
+enum class Ahead { kAuto, kOn, kOff };
+
+struct StepAsked {
+  StepKind kind = StepKind::kAuto;
+  Ahead ahead = Ahead::kAuto;
+};
 
 struct StepChoice {
   bool planned = false;
+  bool ahead = false;
   // Why not, in words for the log; empty where it is planned.
   std::string why;
 };
 
 // kAuto: planned on CUDA where it applies. InvalidArgument where kPlanned is asked for and does not apply.
-absl::StatusOr<StepChoice> ChooseStep(StepKind asked, const ModelOptions& options);
+absl::StatusOr<StepChoice> ChooseStep(StepAsked asked, const ModelOptions& options);
+
+// What the step and the optimizer do element by element, for who needs it: the planned step, and parameters in bf16.
+struct Operations {
+  std::shared_ptr<const kernels::Operations> operations;  // else null
+  // Why a CUDA device goes without our kernels; empty where it does not.
+  std::string note;
+};
+// `env`: where compiled kernels are kept.
+Operations MakeOperations(const StepChoice& choice, const ModelOptions& options, Env& env);
 
 class Gradients {
  public:
   // `max_tokens`: of the largest micro batch. The planned step's memory is allocated here; ResourceExhausted names it.
-  // `env`: where compiled kernels are kept.
-  static absl::StatusOr<Gradients> Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens, Env& env);
+  static absl::StatusOr<Gradients> Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens,
+                                          const Operations& operations);
 
   // The sum of token losses, an fp64 scalar on the device that is not waited for; its gradient times `scale` is added
   // to every parameter's grad(). Throws what LibTorch throws.

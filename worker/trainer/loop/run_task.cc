@@ -142,14 +142,14 @@ absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, 
   ASSIGN_OR_RETURN(PreparedData data, PrepareData(task, link));
 
   link.Send(StateEvent(v1::ATTEMPT_STARTING));
-  ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, data.report, options.step, options.place));
+  ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, data.report, options.step, options.place, env));
   ASSIGN_OR_RETURN(const v1::TrainingState identity, IdentityOf(task, setup, data, env));
   const RowStore train_rows(std::move(data.train)), validation_rows(std::move(data.validation));
   for (const RowStore* rows : {&train_rows, &validation_rows}) {
     RETURN_IF_ERROR(rows->CheckVocabulary(setup.model->architecture().vocab_size));
   }
-  ASSIGN_OR_RETURN(setup.gradients,
-                   Gradients::Create(*setup.model, setup.step, train_rows.MostTokens(setup.plan.micro()), env));
+  ASSIGN_OR_RETURN(setup.gradients, Gradients::Create(*setup.model, setup.step,
+                                                      train_rows.MostTokens(setup.plan.micro()), setup.operations));
   link.Send(NoteEvent(absl::StrCat("training step: ", setup.gradients->description())));
   ASSIGN_OR_RETURN(SampleMaker samples, SampleMaker::Create(task.job(), data, *setup.model, link));
   std::optional<BatchDump> dump;

@@ -22,7 +22,7 @@ namespace studio {
 struct RunOptions {
   // Write every batch that is trained to this file. Empty: no.
   std::string dump_batches;
-  StepKind step = StepKind::kAuto;
+  StepAsked step = {};
   // Write the timeline of the run's eleventh step (of its last, where there are fewer) to this file. Empty: no.
   std::string profile;
   RankPlace place = {};

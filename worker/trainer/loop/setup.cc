@@ -72,6 +72,8 @@ absl::StatusOr<ModelOptions> OptionsOf(const v1::Job& job, const v1::BatchPlan& 
   if (job.architecture().backbone_dtype() != v1::Architecture::DTYPE_AUTO) {
     ASSIGN_OR_RETURN(options.base_dtype, ComputeType(job.architecture().backbone_dtype(), options.device));
   }
+  // Asked for by name, bfloat16 is all that is kept of a weight (docs/precision.md).
+  if (job.architecture().backbone_dtype() == v1::Architecture::BFLOAT16) options.trained_dtype = at::kBFloat16;
   if (training.lora()) {
     LoraConfig& lora = options.lora.emplace();
     lora.r = training.lora_r();
@@ -89,12 +91,13 @@ absl::StatusOr<ModelOptions> OptionsOf(const v1::Job& job, const v1::BatchPlan& 
   return options;
 }
 
-std::unique_ptr<AdamW> MakeOptimizer(CausalLm& model, const v1::Training& training) {
+std::unique_ptr<AdamW> MakeOptimizer(CausalLm& model, const v1::Training& training, const Operations& operations) {
   std::vector<AdamW::Parameter> parameters;
   for (const NamedParameter& p : model.TrainableParameters()) parameters.push_back({p.name, p.tensor, p.decay});
-  return std::make_unique<AdamW>(
-      std::move(parameters),
-      AdamW::Options{training.adam_beta1(), training.adam_beta2(), training.adam_epsilon(), training.weight_decay()});
+  return std::make_unique<AdamW>(std::move(parameters),
+                                 AdamW::Options{training.adam_beta1(), training.adam_beta2(), training.adam_epsilon(),
+                                                training.weight_decay(), model.options().seed},
+                                 operations.operations);
 }
 
 }  // namespace
@@ -111,8 +114,8 @@ v1::BatchPlan PlanOf(const v1::TrainerTask& task) {
   return plan;
 }
 
-absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepKind step,
-                               const RankPlace& place) {
+absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepAsked step,
+                               const RankPlace& place, Env& env) {
   const v1::Job& job = task.job();
   RunSetup setup;
   setup.plan = PlanOf(task);
@@ -130,13 +133,15 @@ absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport
   ASSIGN_OR_RETURN(setup.ranks, Meet(task, place, options.device));
   ASSIGN_OR_RETURN(setup.step, ChooseStep(step, options));
   options.bordered = setup.step.planned;
+  setup.operations = MakeOperations(setup.step, options, env);
   ASSIGN_OR_RETURN(setup.model, CausalLm::Load(job.architecture().llm_backbone(), options));
   if (data.max_length() > setup.model->architecture().max_positions) {
     return absl::InvalidArgumentError(absl::StrCat("tokenizer.max_length: ", data.max_length(),
                                                    " is above the model's context of ",
                                                    setup.model->architecture().max_positions, " tokens"));
   }
-  ASSIGN_OR_RETURN(setup.optimizer, CatchTorch([&] { return MakeOptimizer(*setup.model, job.training()); }));
+  ASSIGN_OR_RETURN(setup.optimizer,
+                   CatchTorch([&] { return MakeOptimizer(*setup.model, job.training(), setup.operations); }));
   RETURN_IF_ERROR(TakeWeightsOfRankZero(*setup.optimizer, *setup.ranks));
   return setup;
 }

@@ -1,6 +1,6 @@
 // From a task to what training needs: device, threads, model, optimizer. The STARTING part of a run.
 //
-//   ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, prepared.report, StepKind::kAuto, place));
+//   ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, prepared.report, {StepKind::kAuto}, place, env));
 //
 // Statuses, no exceptions.
 #pragma once
@@ -9,6 +9,7 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+#include "common/env/env.h"
 #include "proto/studio/v1/trainer.pb.h"
 #include "worker/trainer/data_feed/feed_plan.h"
 #include "worker/trainer/loop/gradients.h"
@@ -36,6 +37,7 @@ struct RunSetup {
   // Its parameters are the model's: it goes first.
   std::unique_ptr<AdamW> optimizer;
   StepChoice step;
+  Operations operations;
   // Made once the rows are known: see Gradients::Create.
   std::optional<Gradients> gradients;
   int threads = 0;
@@ -44,7 +46,7 @@ struct RunSetup {
 // The task's plan where it has one, else what the job says.
 v1::BatchPlan PlanOf(const v1::TrainerTask& task);
 
-absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepKind step,
-                               const RankPlace& place);
+absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepAsked step,
+                               const RankPlace& place, Env& env);
 
 }  // namespace studio

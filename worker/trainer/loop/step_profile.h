@@ -20,6 +20,7 @@ class StepProfile {
   StepProfile(std::string file, int64_t step, c10::Device device)
       : file_(std::move(file)), step_(step), device_(device) {}
 
+  bool Takes(int64_t step) const { return step == step_; }
   void Before(int64_t step) const;
   void After(int64_t step) const;
 

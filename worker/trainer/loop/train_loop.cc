@@ -1,11 +1,11 @@
 #include "worker/trainer/loop/train_loop.h"
 
-#include <ATen/ops/stack.h>
 #include <google/protobuf/util/time_util.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 #include <span>
 #include <utility>
 #include <vector>
@@ -17,7 +17,6 @@
 #include "worker/trainer/data_feed/permutation.h"
 #include "worker/trainer/eval/evaluate.h"
 #include "worker/trainer/model/torch_status.h"
-#include "worker/trainer/optim/clip.h"
 #include "worker/trainer/parallel/sync.h"
 #include "worker/trainer/probe/device.h"
 #include "worker/trainer/status/failure.h"
@@ -63,13 +62,14 @@ absl::Status TrainLoop::Resume(const std::string& folder) {
 }
 
 // One optimizer step, top to bottom. Throws what LibTorch throws.
-absl::StatusOr<TrainLoop::StepResult> TrainLoop::ComputeStep(int64_t step) {
+absl::StatusOr<TrainLoop::QueuedStep> TrainLoop::QueueStep(int64_t step) {
   RunSetup& setup = parts_.setup;
   const RowStore& rows = parts_.train_rows;
   const std::span<const uint32_t> order = OrderOf(step);
   const std::span<const uint32_t> global = GlobalRowsOfStep(setup.feed, order, step);
   // Counted before the first backward pass, so that each gradient is scaled once and batches need not divide evenly.
   const double valid_tokens = rows.ValidTokens(global);
+  const double start = NowSeconds();
 
   std::vector<Batch> dumped;
   std::vector<at::Tensor> numbers;  // the micro batches' losses, then the gradient's norm: fp64, on the device
@@ -86,46 +86,63 @@ absl::StatusOr<TrainLoop::StepResult> TrainLoop::ComputeStep(int64_t step) {
   // Every rank scaled by the tokens of all, so the sums are those of the global batch.
   RETURN_IF_ERROR(ranks().Sum(setup.optimizer->flat_grads(), "the gradients"));
 
-  StepResult result;
-  result.learning_rate = LearningRate(setup.schedule, step);
-  result.tokens = rows.Tokens(global);
+  const double learning_rate = LearningRate(setup.schedule, step);
   numbers.push_back(
-      ClipGradNorm(setup.optimizer->grads(), parts_.task.job().training().gradient_clip()).to(at::kDouble));
-  setup.optimizer->Step(result.learning_rate);
+      setup.optimizer->ClipAndStep(learning_rate, parts_.task.job().training().gradient_clip()).to(at::kDouble));
   setup.gradients->Refresh();
-  // The one place where the step waits for the device.
-  const at::Tensor read = at::stack(numbers).cpu();
-  double loss_sum = 0;
-  for (size_t i = 0; i + 1 < numbers.size(); ++i) loss_sum += read.const_data_ptr<double>()[i];
-  ASSIGN_OR_RETURN(loss_sum, ranks().Sum(loss_sum, "the loss"));
-  result.loss = valid_tokens > 0 ? loss_sum / valid_tokens : 0;
-  result.grad_norm = read.const_data_ptr<double>()[numbers.size() - 1];
+  if (parts_.dump != nullptr) parts_.dump->Add(step, learning_rate, dumped);
+  return QueuedStep{step, start, learning_rate, valid_tokens, rows.Tokens(global), Readback(numbers)};
+}
+
+absl::StatusOr<TrainLoop::StepResult> TrainLoop::FinishStep(QueuedStep& queued) {
+  // The one place where training waits for the device.
+  const std::vector<double> read = queued.numbers.Read();
+  StepResult result{queued.step, 0, read.back(), queued.learning_rate};
+  ASSIGN_OR_RETURN(const double loss_sum, ranks().Sum(std::accumulate(read.begin(), read.end() - 1, 0.0), "the loss"));
+  result.loss = queued.valid_tokens > 0 ? loss_sum / queued.valid_tokens : 0;
   // Weights are spoilt then, but no checkpoint of them is written.
   if (!std::isfinite(result.loss) || !std::isfinite(result.grad_norm)) {
-    return FailureError(v1::DIVERGED,
-                        absl::StrCat("step ", step + 1, ": the loss is ", result.loss, " and the gradient's norm ",
-                                     result.grad_norm, "; lower training.learning_rate (", result.learning_rate,
-                                     " here) or clip harder (training.gradient_clip)"));
+    return FailureError(
+        v1::DIVERGED, absl::StrCat("step ", result.step + 1, ": the loss is ", result.loss, " and the gradient's norm ",
+                                   result.grad_norm, "; lower training.learning_rate (", result.learning_rate,
+                                   " here) or clip harder (training.gradient_clip)"));
   }
-  if (parts_.dump != nullptr) parts_.dump->Add(step, result.learning_rate, dumped);
+  // Of steps that overlap, the time from one's end to the next one's.
+  const double now = NowSeconds(), seconds = now - std::max(queued.start, finished_at_);
+  finished_at_ = now;
+  meter_.Step(queued.tokens, seconds);
+  summary_.step_seconds.push_back(seconds);
+  summary_.step_tokens.push_back(queued.tokens);
   return result;
 }
 
-absl::StatusOr<TrainLoop::StepResult> TrainLoop::Step(int64_t step) {
-  const double start = NowSeconds();
-  absl::StatusOr<absl::StatusOr<StepResult>> caught = CatchTorch([&] {
-    if (parts_.profile != nullptr) parts_.profile->Before(step);
-    auto result = ComputeStep(step);
-    if (parts_.profile != nullptr) parts_.profile->After(step);
-    return result;
+absl::Status TrainLoop::FinishQueued() {
+  if (!queued_) return absl::OkStatus();
+  QueuedStep queued = *std::move(queued_);
+  queued_.reset();
+  absl::StatusOr<absl::StatusOr<StepResult>> caught = CatchTorch([&] { return FinishStep(queued); });
+  if (!caught.ok()) return WithContext(caught.status(), absl::StrCat("step ", queued.step + 1, ": "));
+  RETURN_IF_ERROR(caught->status());
+  state_.set_tokens_seen(meter_.tokens_seen());
+  return Report(**caught);
+}
+
+// Queues the step, and finishes the one before it; itself where nothing is gained by leaving it.
+absl::Status TrainLoop::Step(int64_t step) {
+  const bool profiled = parts_.profile != nullptr && parts_.profile->Takes(step);
+  if (profiled) RETURN_IF_ERROR(FinishQueued());
+  absl::StatusOr<absl::StatusOr<QueuedStep>> caught = CatchTorch([&] {
+    if (profiled) parts_.profile->Before(step);
+    return QueueStep(step);
   });
   if (!caught.ok()) return WithContext(caught.status(), absl::StrCat("step ", step + 1, ": "));
-  if (caught->ok()) {
-    meter_.Step((*caught)->tokens, NowSeconds() - start);
-    summary_.step_seconds.push_back(NowSeconds() - start);
-    summary_.step_tokens.push_back((*caught)->tokens);
-  }
-  return *std::move(caught);
+  RETURN_IF_ERROR(caught->status());
+  RETURN_IF_ERROR(FinishQueued());
+  queued_ = **std::move(caught);
+  state_.set_step(step + 1);
+  // Ranks agree on losses, one by one and between the same steps: with several none is late.
+  if (!parts_.setup.step.ahead || ranks().size() > 1 || profiled) RETURN_IF_ERROR(FinishQueued());
+  return profiled ? CatchTorchStatus([&] { parts_.profile->After(step); }) : absl::OkStatus();
 }
 
 absl::StatusOr<bool> TrainLoop::Run() {
@@ -134,21 +151,20 @@ absl::StatusOr<bool> TrainLoop::Run() {
   for (int64_t step = first; step < parts_.setup.feed.total_steps; ++step) {
     ASSIGN_OR_RETURN(const bool stop, StopAsked());
     if (stop) break;
-    absl::StatusOr<StepResult> result = Step(step);
-    if (absl::IsCancelled(result.status())) break;
-    RETURN_IF_ERROR(result.status());
-    state_.set_step(step + 1);
-    state_.set_tokens_seen(meter_.tokens_seen());
-    RETURN_IF_ERROR(Report(*result));
+    const absl::Status status = Step(step);
+    if (absl::IsCancelled(status)) break;
+    RETURN_IF_ERROR(status);
     if (EvaluationDue()) {
-      const absl::Status status = Evaluate();
-      if (!status.ok() && !absl::IsCancelled(status)) return status;
+      RETURN_IF_ERROR(FinishQueued());
+      const absl::Status evaluated = Evaluate();
+      if (!evaluated.ok() && !absl::IsCancelled(evaluated)) return evaluated;
     }
     // A checkpoint that is asked for by a stop is written below.
     if (!StopAskedHere() && !stop_ && (checkpoint_asked_ || cadence_.Due(state_.step(), NowSeconds()))) {
       RETURN_IF_ERROR(SaveCheckpoint());
     }
   }
+  RETURN_IF_ERROR(FinishQueued());
   ASSIGN_OR_RETURN(const bool stop, StopAsked());
   if (!stop) return true;
   if (!discard_ && state_.step() > first) RETURN_IF_ERROR(SaveCheckpoint());
@@ -160,10 +176,11 @@ absl::Status TrainLoop::Report(const StepResult& result) {
   summary_.losses.push_back(result.loss);
   summary_.tokens_per_second = meter_.MeanTokensPerSecond();
   const int64_t every = std::max<int64_t>(1, parts_.task.job().training().logging_steps());
-  if (state_.step() % every != 0 && state_.step() != parts_.setup.feed.total_steps) return absl::OkStatus();
+  const int64_t done = result.step + 1;
+  if (done % every != 0 && done != parts_.setup.feed.total_steps) return absl::OkStatus();
   v1::TrainerUp event;
   v1::Progress& point = *event.mutable_progress();
-  point = meter_.Point(state_.step());
+  point = meter_.Point(done);
   point.set_loss(result.loss);
   point.set_learning_rate(result.learning_rate);
   point.set_grad_norm(result.grad_norm);
@@ -199,6 +216,8 @@ absl::Status TrainLoop::Evaluate() {
 }
 
 absl::Status TrainLoop::SaveCheckpoint() {
+  // Before any of its weights is kept, a step is known to be sound.
+  RETURN_IF_ERROR(FinishQueued());
   if (ranks().rank() != 0) return absl::OkStatus();
   const double start = NowSeconds();
   checkpoint_asked_ = false;

@@ -21,6 +21,7 @@
 #include "worker/trainer/data_feed/batch_dump.h"
 #include "worker/trainer/data_feed/row_store.h"
 #include "worker/trainer/loop/progress_meter.h"
+#include "worker/trainer/loop/readback.h"
 #include "worker/trainer/loop/setup.h"
 #include "worker/trainer/loop/step_profile.h"
 #include "worker/trainer/loop/summary.h"
@@ -71,14 +72,26 @@ class TrainLoop {
 
  private:
   struct StepResult {
+    int64_t step = 0;
     double loss = 0;
     double grad_norm = 0;
     double learning_rate = 0;
+  };
+  // All of its work is on the device, or on its way there.
+  struct QueuedStep {
+    int64_t step = 0;
+    double start = 0;
+    double learning_rate = 0;
+    double valid_tokens = 0;
     int64_t tokens = 0;
+    Readback numbers;
   };
 
-  absl::StatusOr<StepResult> Step(int64_t step);
-  absl::StatusOr<StepResult> ComputeStep(int64_t step);
+  absl::Status Step(int64_t step);
+  absl::StatusOr<QueuedStep> QueueStep(int64_t step);
+  absl::StatusOr<StepResult> FinishStep(QueuedStep& queued);
+  // Waits for the queued step, where there is one, and reports it.
+  absl::Status FinishQueued();
   absl::Status Report(const StepResult& result);
   bool EvaluationDue() const;
   Ranks& ranks() { return *parts_.setup.ranks; }
@@ -88,6 +101,9 @@ class TrainLoop {
   RunSummary& summary_;
   v1::TrainingState state_;
   ProgressMeter meter_;
+  // The step whose loss has not been read yet: at most one.
+  std::optional<QueuedStep> queued_;
+  double finished_at_ = 0;
   CheckpointCadence cadence_;
   CheckpointWriter writer_;
   std::atomic<double> write_seconds_ = 0;

@@ -4,7 +4,7 @@
 //   for (const Batch& micro : micro_batches) {
 //     sum += model->AccumulateGradients(micro, 1.0 / valid_tokens_of_the_global_batch).loss_sum;
 //   }
-//   for (NamedParameter& p : model->TrainableParameters()) …   // p.tensor is fp32, p.tensor.grad() its gradient
+//   for (NamedParameter& p : model->TrainableParameters()) …   // p.tensor.grad() is its gradient
 //
 // Methods that compute throw what LibTorch throws (c10::Error, out of memory): run a whole step inside CatchTorch of
 // torch_status.h. Load returns a Status. One thread at a time; LibTorch's own threads work inside a call.
@@ -29,7 +29,8 @@ namespace studio {
 struct NamedParameter {
   // As the export writes it: PEFT's name for an adapter, Hugging Face's for a weight.
   std::string name;
-  // A leaf, fp32, requires_grad. Its storage stays for the model's lifetime.
+  // A leaf, fp32 or where every weight is trained ModelOptions::trained_dtype, requires_grad. Its storage stays for the
+  // model's lifetime.
   at::Tensor tensor;
   // A matrix: weight decay applies. Norms and biases are never decayed.
   bool decay = true;

@@ -109,7 +109,7 @@ void LinearGroup::Allocate(const ModelOptions& options, bool trained, int64_t bo
   STUDIO_CHECK(border == 0 || !trained) << "a matrix that is trained has no border";
   trained_ = trained;
   border_ = border;
-  const auto type = at::TensorOptions(options.device).dtype(trained ? at::kFloat : options.base_dtype);
+  const auto type = at::TensorOptions(options.device).dtype(trained ? options.trained_dtype : options.base_dtype);
   // What no adapter fills stays zero and adds nothing.
   bordered_ = border > 0 ? at::zeros({out_ + border, in_ + border}, type) : at::empty({out_, in_}, type);
   weight_ = bordered_.narrow(0, 0, out_).narrow(1, 0, in_);

@@ -34,8 +34,8 @@ class LinearGroup {
   LinearGroup() = default;
   LinearGroup(std::vector<LinearMember> members, int64_t in, bool has_bias);
 
-  // Makes empty weights: fp32 leaves where they are trained, else in `base_dtype`. `border`: so many rows and columns
-  // are left beside the frozen matrix for its adapters; see Bordered().
+  // Makes empty weights: leaves in `trained_dtype` where they are trained, else in `base_dtype`. `border`: so many rows
+  // and columns are left beside the frozen matrix for its adapters; see Bordered().
   void Allocate(const ModelOptions& options, bool trained, int64_t border = 0);
   // Gives `member` an adapter (zeros; the caller fills A).
   void AddAdapter(LinearMember& member, const LoraConfig& config, at::Device device);

@@ -85,7 +85,7 @@ std::vector<CausalLm::Impl::Slot> CausalLm::Impl::Slots() {
 
 void CausalLm::Impl::Allocate() {
   const bool trained = !options.lora && !options.frozen;
-  const auto type = at::TensorOptions(options.device).dtype(trained ? at::kFloat : options.base_dtype);
+  const auto type = at::TensorOptions(options.device).dtype(trained ? options.trained_dtype : options.base_dtype);
   const auto make = [&](at::IntArrayRef shape) { return at::empty(shape, type).requires_grad_(trained); };
   embedding = make({arch.vocab_size, arch.hidden_size});
   final_norm = make({arch.hidden_size});

@@ -33,8 +33,11 @@ enum class Attention {
 struct ModelOptions {
   // Type of the computation: at::kFloat or at::kBFloat16 (at::kHalf on CUDA).
   at::ScalarType compute_dtype = at::kFloat;
-  // Type in which frozen weights are kept. Weights that are trained are always kept in fp32.
+  // Type in which frozen weights are kept.
   at::ScalarType base_dtype = at::kFloat;
+  // Type in which trained weights are kept where every weight is trained, and their gradients: at::kFloat, or
+  // at::kBFloat16, for which AdamW rounds by chance. Adapters are always fp32.
+  at::ScalarType trained_dtype = at::kFloat;
   at::Device device = at::kCPU;
   // Adapters on frozen weights; without it every weight is trained.
   std::optional<LoraConfig> lora;

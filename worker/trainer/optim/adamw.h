@@ -1,21 +1,25 @@
-// AdamW with decoupled weight decay (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", algorithm 2), by
-// LibTorch's fused kernel. Gradients and states are allocated when it is made: out of memory shows before step 1.
+// AdamW with decoupled weight decay (Loshchilov and Hutter, "Decoupled Weight Decay Regularization", algorithm 2).
+// Gradients and states are allocated when it is made: out of memory shows before step 1.
 //
 //   AdamW optimizer(parameters, {.beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8, .weight_decay = 0.01});
 //   optimizer.ZeroGrads();
 //   for (micro batch) loss.backward();  // adds to optimizer.grads() in place
-//   ClipGradNorm(optimizer.grads(), 1.0);
-//   optimizer.Step(learning_rate);
+//   const at::Tensor norm = optimizer.ClipAndStep(learning_rate, 1.0);
 //
-// The same numbers as torch.optim.AdamW(fused=True). Not thread-safe. Throws what LibTorch throws.
+// Parameters in fp32: by LibTorch's fused kernel, the same numbers as torch.optim.AdamW(fused=True). Parameters in
+// bf16, without a copy of more bits anywhere: gradients and states are bf16 too, and what a step makes of them is
+// rounded by chance (docs/precision.md), by `operations`. Not thread-safe. Throws what LibTorch throws.
 #pragma once
 
 #include <ATen/core/TensorBody.h>
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "worker/trainer/kernels/operations.h"
 
 namespace studio {
 
@@ -23,7 +27,8 @@ class AdamW {
  public:
   struct Parameter {
     std::string name;
-    // A fp32 leaf that requires a gradient; updated in place, and its grad() is set to memory of the optimizer's.
+    // A leaf that requires a gradient, fp32 or bf16, all of one type; updated in place, and its grad() is set to memory
+    // of the optimizer's.
     at::Tensor tensor;
     // Weight decay applies (matrices; never norms or biases).
     bool decay = true;
@@ -33,19 +38,27 @@ class AdamW {
     double beta2 = 0.999;
     double epsilon = 1e-8;
     double weight_decay = 0;
+    // Of the bits that bf16 parameters are rounded by.
+    uint64_t seed = 1;
   };
 
-  AdamW(std::vector<Parameter> parameters, Options options);
+  // `operations`: needed where parameters are bf16.
+  AdamW(std::vector<Parameter> parameters, Options options,
+        std::shared_ptr<const kernels::Operations> operations = nullptr);
 
   void ZeroGrads();
-  // One step with the gradients there are.
+  // One step with the gradients there are. fp32 parameters alone.
   void Step(double learning_rate);
+  // The same with gradients whose global L2 norm is at most `max_norm` (0: no clipping). Returns the norm before, a
+  // fp32 scalar on the device that is not waited for. One that is not finite spoils fp32 weights and leaves bf16 ones
+  // as they are: the caller ends the run when it reads it. Gradients are spent.
+  at::Tensor ClipAndStep(double learning_rate, double max_norm);
 
   // One per parameter, in the parameters' order. Weights without their place in a graph: the same memory.
   const std::vector<at::Tensor>& weights() const { return weights_; }
   const std::vector<at::Tensor>& grads() const { return grads_; }
-  // All gradients as one line of fp32 numbers (with zeros between some), of which each grad is a part: ranks sum it in
-  // one go.
+  // All gradients as one line of numbers (with zeros between some), of which each grad is a part: ranks sum it in one
+  // go.
   const at::Tensor& flat_grads() const { return flat_grads_; }
 
   // What a resumed run needs, by name: "<parameter>", "<parameter>#exp_avg", "<parameter>#exp_avg_sq", and steps().
@@ -62,13 +75,20 @@ class AdamW {
     std::vector<at::Tensor> weights, grads, exp_avgs, exp_avg_sqs, steps;
   };
 
+  void StepByChance(double learning_rate, double max_norm, const at::Tensor& sum_of_squares);
+  void CountVersions();
+  bool narrow() const { return flat_grads_.scalar_type() == at::kBFloat16; }
+
   std::vector<Parameter> parameters_;
   const Options options_;
+  const std::shared_ptr<const kernels::Operations> operations_;
   at::Tensor flat_grads_;
   std::vector<at::Tensor> weights_, grads_, exp_avgs_, exp_avg_sqs_;
+  // Where each parameter begins in flat_grads_: what its random bits are counted from.
+  std::vector<int64_t> begins_;
   std::vector<Group> groups_;
-  // A fp32 number on the device, which the kernel reads.
-  at::Tensor step_;
+  // fp32 numbers on the device, which kernels read.
+  at::Tensor step_, sum_of_squares_;
   int64_t steps_ = 0;
 };
 

@@ -3,10 +3,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/allclose.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/tensor.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "worker/trainer/kernels/aten_operations.h"
 #include "worker/trainer/optim/clip.h"
 
 namespace studio {
@@ -74,6 +76,50 @@ TEST(AdamW, GoesOnBitForBitFromARestoredState) {
   train(before, first, 0, 3);
   const auto from = before.State(), to = after.State();
   for (size_t i = 0; i < to.size(); ++i) to[i].second.copy_(from[i].second);
+  after.set_steps(before.steps());
+  train(after, second, 3, 6);
+  EXPECT_TRUE(at::equal(whole, second));
+}
+
+// The same problem in both types: what bf16 loses it loses without a direction.
+TEST(AdamW, InBfloat16GoesWhereFp32Goes) {
+  const auto make = [](at::ScalarType type) { return Leaf(at::full({64, 64}, 0.5, type)); };
+  const at::Tensor wide = make(at::kFloat), narrow = make(at::kBFloat16);
+  AdamW exact({{"w", wide}}, {0.9, 0.999, 1e-8, 0.1});
+  AdamW rounded({{"w", narrow}}, {0.9, 0.999, 1e-8, 0.1}, kernels::MakeAtenOperations());
+  for (int step = 0; step < 40; ++step) {
+    for (const auto& [optimizer, weight] : {std::pair(&exact, wide), std::pair(&rounded, narrow)}) {
+      optimizer->ZeroGrads();
+      weight.mutable_grad().copy_(weight.detach() + 0.1 * step);
+      // A twentieth of a weight's last place: to the nearest, none would ever move.
+      const double norm = optimizer->ClipAndStep(1e-4, 0).item<double>();
+      EXPECT_NEAR(norm / (64 * (0.5 + 0.1 * step)), 1, 0.01) << "step " << step;
+    }
+  }
+  const double moved = 0.5 - wide.mean().item<double>();
+  EXPECT_GT(moved, 0.003);
+  EXPECT_NEAR(0.5 - narrow.to(at::kFloat).mean().item<double>(), moved, 0.03 * moved);
+  EXPECT_EQ(rounded.flat_grads().scalar_type(), at::kBFloat16);
+  for (const auto& [name, tensor] : rounded.State()) EXPECT_EQ(tensor.scalar_type(), at::kBFloat16) << name;
+}
+
+TEST(AdamW, InBfloat16GoesOnBitForBitFromARestoredState) {
+  const auto train = [](AdamW& optimizer, const at::Tensor& weight, int from, int to) {
+    for (int step = from; step < to; ++step) {
+      weight.mutable_grad().fill_(0.3 + step);
+      optimizer.ClipAndStep(0.01, 1.0);
+    }
+  };
+  const auto leaf = [](double value) { return Leaf(at::full({5, 7}, value, at::kBFloat16)); };
+  const at::Tensor whole = leaf(1), first = leaf(1), second = leaf(9);
+  AdamW uninterrupted({{"w", whole}}, {}, kernels::MakeAtenOperations());
+  AdamW before({{"w", first}}, {}, kernels::MakeAtenOperations());
+  AdamW after({{"w", second}}, {}, kernels::MakeAtenOperations());
+  train(uninterrupted, whole, 0, 6);
+  train(before, first, 0, 3);
+  const auto from = before.State(), to = after.State();
+  // By way of fp32, as a checkpoint keeps them.
+  for (size_t i = 0; i < to.size(); ++i) to[i].second.copy_(from[i].second.to(at::kFloat));
   after.set_steps(before.steps());
   train(after, second, 3, 6);
   EXPECT_TRUE(at::equal(whole, second));

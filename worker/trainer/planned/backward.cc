@@ -1,6 +1,7 @@
 // The planned step from the gradient of the final norm's output to those of the adapters.
 #include "worker/trainer/model/decoder_parts.h"
 #include "worker/trainer/planned/planned_step.h"
+#include "worker/trainer/planned/weight_gradients.h"
 
 namespace studio::planned {
 namespace {
@@ -12,9 +13,10 @@ enum Group { kQkv, kO, kGateUp, kDown };
 void PlannedStep::Backward(Micro& micro) {
   const DecoderParts parts = model_.Parts();
   const int64_t hidden = parts.arch.hidden_size;
+  if (full()) NormGradients().zero_();
   ops_->RmsNormBackward(arena_.View(layout_.d_normed, micro.learnt, hidden), Rows(layout_.final_normed, micro.learnt),
                         parts.final_norm, Rows(layout_.final_rstd, micro.learnt).squeeze(1), /*accumulate=*/false,
-                        Columns(Rows(layout_.d_stream, micro.learnt), hidden), at::Tensor());
+                        Columns(Rows(layout_.d_stream, micro.learnt), hidden), NormGradient(2 * groups_.size()));
   for (size_t i = groups_.size(); i-- > first_layer_;) {
     const bool last = i + 1 == groups_.size();
     const int64_t rows = last ? micro.learnt : micro.tokens;
@@ -22,6 +24,18 @@ void PlannedStep::Backward(Micro& micro) {
     if (Needed(i, kO)) BackwardAttention(i, micro, rows);
     micro.saved[i] = {};
   }
+  if (!full()) return;
+  ops_->EmbeddingGradient(Columns(Rows(layout_.d_stream, micro.tokens), hidden), inputs_.Tokens(micro.tokens),
+                          GradOf(parts.embedding));
+  for (size_t i = 0; i < groups_.size(); ++i) {
+    GradOf(parts.layers[i].input_norm).add_(NormGradient(2 * i));
+    GradOf(parts.layers[i].post_attention_norm).add_(NormGradient(2 * i + 1));
+  }
+  GradOf(parts.final_norm).add_(NormGradient(2 * groups_.size()));
+}
+
+at::Tensor PlannedStep::NormGradient(size_t norm) const {
+  return full() ? NormGradients()[static_cast<int64_t>(norm)] : at::Tensor();
 }
 
 void PlannedStep::BackwardMlp(size_t index, int64_t rows) {
@@ -42,16 +56,19 @@ void PlannedStep::BackwardMlp(size_t index, int64_t rows) {
   const at::Tensor mlp = Rows(place.mlp_input, rows);
   group.down.GradientOfB(Rows(place.down_low, rows), dy, Rows(place.down_gradient.b, 1));
   BackwardGlu(index, d_activation, d_gate_up, mlp.narrow(1, hidden, group.gate_up.border()), d_down_low);
+  // The activation again, where its gradient was.
+  if (full()) AddWeightGradients(layer.down, dy, d_activation);
   if (!Needed(index, kGateUp)) return;
 
   const at::Tensor d_low = gate_up.narrow(1, group.gate_up.out(), group.gate_up.border());
   group.gate_up.LowBackward(d_gate_up, d_low);
   group.gate_up.GradientOfA(Columns(mlp, hidden), d_low, Rows(place.gate_up_gradient.a, place.gate_up_gradient.a.rows));
+  if (full()) AddWeightGradients(layer.gate_up, d_gate_up, Columns(mlp, hidden));
   if (!Needed(index, kO)) return;
   const at::Tensor d_normed = arena_.View(layout_.d_normed, rows, hidden);
   group.gate_up.Backward(gate_up, d_normed);
   ops_->RmsNormBackward(d_normed, Columns(mlp, hidden), layer.post_attention_norm,
-                        Rows(place.mlp_rstd, rows).squeeze(1), /*accumulate=*/true, dy, at::Tensor());
+                        Rows(place.mlp_rstd, rows).squeeze(1), /*accumulate=*/true, dy, NormGradient(2 * index + 1));
 }
 
 void PlannedStep::BackwardGlu(size_t index, const at::Tensor& d_activation, const at::Tensor& d_gate_up,
@@ -88,8 +105,9 @@ void PlannedStep::BackwardAttention(size_t index, Micro& micro, int64_t rows) {
   const at::Tensor d_stream = Columns(Rows(layout_.d_stream, rows), hidden + group.o.border());
   const at::Tensor d_o_low = d_stream.narrow(1, hidden, group.o.border());
   group.o.LowBackward(Columns(d_stream, hidden), d_o_low);
-  MakeGradients(group.o, place.o_gradient, fewer ? Rows(layout_.attended_rows, rows) : saved.out,
-                Rows(place.o_low, rows), Columns(d_stream, hidden), d_o_low);
+  const at::Tensor attended = fewer ? Rows(layout_.attended_rows, rows) : saved.out;
+  MakeGradients(group.o, place.o_gradient, attended, Rows(place.o_low, rows), Columns(d_stream, hidden), d_o_low);
+  if (full()) AddWeightGradients(layer.o, Columns(d_stream, hidden), attended);
   if (!Needed(index, kQkv)) return;
   at::Tensor d_attended = arena_.View(layout_.d_normed, rows, group.o.in());
   group.o.Backward(d_stream, d_attended);
@@ -106,12 +124,16 @@ void PlannedStep::BackwardAttention(size_t index, Micro& micro, int64_t rows) {
   group.qkv.LowBackward(dy, d_low);
   MakeGradients(group.qkv, place.qkv_gradient, Columns(input, hidden), input.narrow(1, hidden, group.qkv.border()), dy,
                 d_low);
-  if (index == first_layer_) return;
+  if (full()) {
+    AddWeightGradients(layer.qkv, dy, Columns(input, hidden));
+  } else if (index == first_layer_) {
+    return;
+  }
   const at::Tensor d_normed = arena_.View(layout_.d_normed, micro.tokens, hidden);
   group.qkv.Backward(d_qkv, d_normed);
   ops_->RmsNormBackward(d_normed, Columns(input, hidden), layer.input_norm,
                         Rows(place.attention_rstd, micro.tokens).squeeze(1), /*accumulate=*/true,
-                        Columns(Rows(layout_.d_stream, micro.tokens), hidden), at::Tensor());
+                        Columns(Rows(layout_.d_stream, micro.tokens), hidden), NormGradient(2 * index));
 }
 
 void PlannedStep::Spread(const Micro& micro) {

@@ -1,18 +1,20 @@
 // The planned step from tokens to the gradient of the final norm's output.
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/sum.h>
 
 #include <algorithm>
 
 #include "worker/trainer/model/decoder_parts.h"
 #include "worker/trainer/planned/planned_step.h"
+#include "worker/trainer/planned/weight_gradients.h"
 
 namespace studio::planned {
 
-void PlannedStep::Forward(const Batch& batch, Micro& micro) {
+void PlannedStep::Forward(Micro& micro) {
   const DecoderParts parts = model_.Parts();
   at::Tensor stream = Rows(layout_.stream, micro.tokens);
-  at::index_select_out(stream, parts.embedding, 0, batch.tokens.to(stream.device()));
+  at::index_select_out(stream, parts.embedding, 0, inputs_.Tokens(micro.tokens));
   for (size_t i = 0; i < groups_.size(); ++i) ForwardLayer(i, micro, stream);
   ops_->RmsNormForward(stream, at::Tensor(), parts.final_norm, parts.arch.rms_norm_eps,
                        Rows(layout_.final_normed, micro.learnt), Rows(layout_.final_rstd, micro.learnt).squeeze(1));
@@ -71,8 +73,8 @@ void PlannedStep::ForwardLayer(size_t index, Micro& micro, at::Tensor& stream) {
   group.down.AddForward(activation, stream);
 }
 
-at::Tensor PlannedStep::Head(const at::Tensor& labels, double scale, const Micro& micro) {
-  const at::Tensor head = model_.Parts().head;
+void PlannedStep::Head(const Micro& micro) {
+  const at::Tensor head = model_.Parts().head, labels = inputs_.Labels(micro.learnt);
   const at::Tensor normed = Rows(layout_.final_normed, micro.learnt);
   const at::Tensor d_normed = arena_.View(layout_.d_normed, micro.learnt, normed.size(1));
   const at::Tensor losses = Rows(layout_.losses, micro.learnt).squeeze(1);
@@ -80,11 +82,12 @@ at::Tensor PlannedStep::Head(const at::Tensor& labels, double scale, const Micro
     const int64_t count = std::min(loss_rows_, micro.learnt - begin);
     at::Tensor logits = Rows(layout_.logits, count);
     at::mm_out(logits, normed.narrow(0, begin, count), head.t());
-    ops_->CrossEntropyInPlace(logits, labels.narrow(0, begin, count), scale, losses.narrow(0, begin, count));
+    ops_->CrossEntropyInPlace(logits, labels.narrow(0, begin, count), inputs_.Scale(), losses.narrow(0, begin, count));
     at::Tensor d = d_normed.narrow(0, begin, count);
     at::mm_out(d, logits, head);
+    if (full()) AddProduct(GradOf(head), logits, normed.narrow(0, begin, count));
   }
-  return losses.sum(at::kDouble);
+  at::sum_out(loss_, losses, at::kDouble);
 }
 
 }  // namespace studio::planned

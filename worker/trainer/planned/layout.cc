@@ -83,6 +83,10 @@ Layout Plan(const LayoutInput& input) {
   planner.Add(layout.d_normed, rows, std::max(input.hidden, attended), kForward, kBackward);
   planner.Add(layout.d_activation, rows, intermediate, kBackward, kBackward);
   planner.Add(layout.d_qkv, rows, qkv, kBackward, kBackward);
+  if (input.full) {
+    const int64_t norms = 2 * static_cast<int64_t>(input.layers.size()) + 1;
+    planner.AddFp32(layout.norm_gradients, norms, input.hidden, kBackward, kBackward);
+  }
   layout.total_bytes = planner.PlaceAll();
   return layout;
 }

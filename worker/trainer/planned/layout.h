@@ -8,7 +8,8 @@
 // output suffice for the norm's gradient. Everything else is shared by all layers, and lies where something else lay
 // in another phase of the step.
 //
-// Outside the arena are the weights, what attention returns (output and log-sum-exp: kept by LibTorch's allocator,
+// Outside the arena are the weights, where all are trained their gradients and the optimizer's states (each as large as
+// the weights, in their type), what attention returns (output and log-sum-exp: kept by LibTorch's allocator,
 // KeptByAttentionBytes) and the libraries' workspaces. Pure.
 #pragma once
 
@@ -40,6 +41,8 @@ struct LayoutInput {
   int64_t loss_rows = 0;
   // Of the compute type.
   int64_t element_bytes = 2;
+  // Every weight is trained: no adapters, and gradients of the norms' weights.
+  bool full = false;
 };
 
 // A matrix in the arena. Fewer rows than there is room for begin at the same offset.
@@ -79,6 +82,8 @@ struct Layout {
   Matrix d_normed;       // [T, the larger of hidden and in of o]
   Matrix d_activation;   // [T, in of down]: then the activation, made again
   Matrix d_qkv;          // [T, out of qkv + border]
+  // Of a micro batch, fp32: [2 layers + 1, hidden], each layer's two norms and the last. Empty unless all is trained.
+  Matrix norm_gradients;
   int64_t total_bytes = 0;
 };
 

@@ -103,6 +103,27 @@ TEST(Plan, GrowsWithTokensAlone) {
   EXPECT_NEAR(static_cast<double>(four - two) / static_cast<double>(two - one), 2, 0.1);
 }
 
+TEST(Plan, TrainingEveryWeightKeepsNoBordersAndTheNormsGradients) {
+  LayoutInput input = OneBillion(16384);
+  for (LayoutInput::Layer& layer : input.layers) {
+    layer = {.qkv = {2048, 3072}, .o = {2048, 2048}, .gate_up = {2048, 16384}, .down = {8192, 2048}};
+  }
+  const int64_t without = Plan(input).total_bytes;
+  EXPECT_EQ(Plan(input).norm_gradients.rows, 0);
+  input.full = true;
+  const Layout layout = Plan(input);
+  EXPECT_EQ(layout.norm_gradients.rows, 33);
+  EXPECT_EQ(layout.norm_gradients.width, 2048);
+  EXPECT_TRUE(layout.norm_gradients.fp32);
+  // They may find a hole.
+  EXPECT_LE(layout.total_bytes, without + 33 * 2048 * 4);
+  const int64_t token = 2 * (2048 * 2 + 3072 + 16384) + 8;
+  EXPECT_GT(layout.total_bytes, 16 * 16384 * token);
+  // Weights, gradients and two states of 1,235,814,400 weights in bf16: with them below the 24 GiB of the goal, and
+  // room for the libraries' workspaces.
+  EXPECT_LT(layout.total_bytes + KeptByAttentionBytes(input, 32) + int64_t{1235814400} * 8, (int64_t{1} << 30) * 23);
+}
+
 TEST(Plan, AGroupWithoutAdaptersCostsNothingMore) {
   LayoutInput input = OneBillion(1024);
   for (LayoutInput::Layer& layer : input.layers) layer.gate_up = {2048, 16384};

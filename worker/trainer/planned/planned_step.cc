@@ -5,13 +5,13 @@
 #include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/zeros.h>
-#include <ATen/ops/zeros_like.h>
 
 #include <optional>
 #include <utility>
 
 #include "common/status/check.h"
 #include "worker/trainer/model/decoder_parts.h"
+#include "worker/trainer/planned/weight_gradients.h"
 
 namespace studio::planned {
 namespace {
@@ -35,20 +35,24 @@ LayoutInput LayoutInputOf(CausalLm& model, int64_t max_tokens, int64_t loss_rows
                        .layers = {},
                        .max_tokens = max_tokens,
                        .loss_rows = loss_rows,
-                       .element_bytes = static_cast<int64_t>(c10::elementSize(model.options().compute_dtype))};
+                       .element_bytes = static_cast<int64_t>(c10::elementSize(model.options().compute_dtype)),
+                       .full = !model.options().lora};
   for (const DecoderLayer& layer : parts.layers) {
     input.layers.push_back({ShapeOf(layer.qkv), ShapeOf(layer.o), ShapeOf(layer.gate_up), ShapeOf(layer.down)});
   }
   return input;
 }
 
-PlannedStep::PlannedStep(CausalLm& model, int64_t max_tokens, std::unique_ptr<kernels::Operations> ops,
-                         int64_t loss_rows)
+PlannedStep::PlannedStep(CausalLm& model, int64_t max_tokens, std::shared_ptr<const kernels::Operations> ops,
+                         const Options& options)
     : model_(model),
       ops_(std::move(ops)),
-      loss_rows_(loss_rows),
-      layout_(Plan(LayoutInputOf(model, max_tokens, loss_rows))),
-      arena_(layout_.total_bytes, model.options().compute_dtype, model.options().device) {
+      loss_rows_(options.loss_rows),
+      layout_(Plan(LayoutInputOf(model, max_tokens, options.loss_rows))),
+      arena_(layout_.total_bytes, model.options().compute_dtype, model.options().device),
+      inputs_(max_tokens, model.architecture().head_dim, model.options().device),
+      loss_(at::zeros({}, at::TensorOptions(model.options().device).dtype(at::kDouble))),
+      replays_(options.record ? MakeRecorder(model.options().device) : nullptr) {
   std::vector<DecoderLayer>& layers = model.Parts().layers;
   for (size_t i = layers.size(); i-- > 0;) {
     const std::vector<LinearGroup*> groups = layers[i].groups();
@@ -96,22 +100,48 @@ at::Tensor PlannedStep::AccumulateGradients(const Batch& batch, double scale) {
   const at::Tensor rows =
       (batch.labelled_rows.defined() ? batch.labelled_rows : at::nonzero(batch.labels.ge(0)).squeeze(1)).to(device);
   micro.learnt = rows.size(0);
-  if (micro.learnt == 0) return at::zeros({}, at::TensorOptions(device).dtype(at::kDouble));
-  if (micro.learnt < micro.tokens) micro.rows = rows;
-  micro.pass = model_.TrainingPass(batch);
+  if (micro.learnt == 0) return at::zeros({}, loss_.options());
+  if (micro.learnt < micro.tokens) micro.rows = inputs_.Rows(micro.learnt);
+  micro.pass = inputs_.Load(batch, *model_.TrainingPass(batch), rows, scale);
   micro.attention =
       ChooseAttention(*micro.pass, model_.options().compute_dtype, device, micro.tokens == layout_.stream.rows);
   Refresh();
+  DropStaleRecordings();
+
+  // The reference attention goes through autograd and reads the segments on the host.
+  const bool reference = micro.attention == AttentionKind::kReference;
+  const MicroShape shape{.tokens = micro.tokens,
+                         .learnt = micro.learnt,
+                         .segments = static_cast<int64_t>(micro.pass->cu_seqlens.size()) - 1,
+                         .longest = micro.pass->longest,
+                         .attention = static_cast<int>(micro.attention),
+                         .cu_seqlens = reference ? micro.pass->cu_seqlens : std::vector<int32_t>()};
+  replays_.Run(shape, /*recordable=*/!reference || !device.is_cuda(), [this, micro] { Compute(micro); });
+  return loss_.clone();
+}
+
+void PlannedStep::Compute(const Micro& shape) {
+  at::NoGradGuard no_grad;
   // Without autograd's layers of the dispatcher, which cost the host as much as the launch itself. The reference
   // attention needs them.
   std::optional<at::AutoDispatchBelowADInplaceOrView> below;
-  if (micro.attention != AttentionKind::kReference) below.emplace();
-  Forward(batch, micro);
-  const at::Tensor labels = batch.labels.to(device).index_select(0, rows);
-  at::Tensor loss_sum = Head(labels, scale, micro);
+  if (shape.attention != AttentionKind::kReference) below.emplace();
+  Micro micro = shape;
+  Forward(micro);
+  Head(micro);
   Backward(micro);
   AddToGrads();
-  return loss_sum;
+}
+
+void PlannedStep::DropStaleRecordings() {
+  std::vector<const void*> grads;
+  // Made here where they lack, not inside a recording, which would only note that they are to be zeroed.
+  for (const NamedParameter& parameter : model_.TrainableParameters()) {
+    grads.push_back(GradOf(parameter.tensor).const_data_ptr());
+  }
+  if (grads == grads_) return;
+  replays_.Drop();
+  grads_ = std::move(grads);
 }
 
 void PlannedStep::Refresh() {
@@ -132,12 +162,10 @@ void PlannedStep::MakeGradients(const Bordered& group, const Layout::Layer::Grad
 }
 
 void PlannedStep::AddToGrads() {
+  if (full()) return;
   std::vector<at::Tensor> a, b;
   for (const auto& [parameters, grads] : {std::pair(&a_parameters_, &a), std::pair(&b_parameters_, &b)}) {
-    for (at::Tensor& parameter : *parameters) {
-      if (!parameter.grad().defined()) parameter.mutable_grad() = at::zeros_like(parameter);
-      grads->push_back(parameter.grad());
-    }
+    for (const at::Tensor& parameter : *parameters) grads->push_back(parameter.grad());
   }
   at::_foreach_add_(a, a_made_);
   at::_foreach_add_(b, b_made_, model_.options().lora->Scale());

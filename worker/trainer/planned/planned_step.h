@@ -1,6 +1,6 @@
-// The training step of adapters with a schedule of its own: forward and backward pass written out, over buffers that
-// were laid out before step 1. The same arithmetic as CausalLm::AccumulateGradients, which stays as the reference and
-// for what applies.h names.
+// The training step with a schedule of its own, of adapters or of every weight: forward and backward pass written out,
+// over buffers that were laid out before step 1. The same arithmetic as CausalLm::AccumulateGradients, which stays as
+// the reference and for what applies.h names.
 //
 //   PlannedStep step(model, /*max_tokens=*/16384, kernels::MakeAtenOperations());   // allocates everything
 //   at::Tensor loss_sum;                       // on the device
@@ -8,7 +8,8 @@
 //
 // What makes it faster: adapters are multiplied within the frozen products (bordered.h); the residual stream is one
 // buffer that products add to; a norm's gradient is made from its output; rope, SwiGLU and cross entropy work in place;
-// no gradient goes further down than the first adapter; nothing waits for the device.
+// no gradient goes further down than the first adapter; where every weight is trained, its gradient is a product
+// straight into the optimizer's flat buffer (weight_gradients.h); nothing waits for the device.
 //
 // One thread at a time. The model outlives it and must not be moved or trained by another schedule in between the
 // micro batches of a step. Throws what LibTorch throws.
@@ -17,6 +18,7 @@
 #include <ATen/core/TensorBody.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "worker/trainer/kernels/operations.h"
@@ -24,21 +26,32 @@
 #include "worker/trainer/planned/arena.h"
 #include "worker/trainer/planned/attention.h"
 #include "worker/trainer/planned/bordered.h"
+#include "worker/trainer/planned/inputs.h"
 #include "worker/trainer/planned/layout.h"
+#include "worker/trainer/planned/replays.h"
 
 namespace studio::planned {
 
-// The layout's input for a model whose frozen matrices have borders (ModelOptions::bordered).
+// The layout's input for a model whose frozen matrices have borders (ModelOptions::bordered), or all of whose weights
+// are trained.
 LayoutInput LayoutInputOf(CausalLm& model, int64_t max_tokens, int64_t loss_rows);
 
 class PlannedStep {
  public:
-  // `max_tokens`: of the largest micro batch. `loss_rows`: of logits that exist at once; the product behind them wants
-  // about 2,048 on an H100.
-  PlannedStep(CausalLm& model, int64_t max_tokens, std::unique_ptr<kernels::Operations> ops, int64_t loss_rows = 2048);
+  struct Options {
+    // Of logits that exist at once; the product behind them wants about 2,048 on an H100.
+    int64_t loss_rows = 2048;
+    // Micro batches whose shape comes again are recorded and replayed (replays.h).
+    bool record = true;
+  };
+  // `max_tokens`: of the largest micro batch.
+  PlannedStep(CausalLm& model, int64_t max_tokens, std::shared_ptr<const kernels::Operations> ops,
+              const Options& options);
+  PlannedStep(CausalLm& model, int64_t max_tokens, std::shared_ptr<const kernels::Operations> ops)
+      : PlannedStep(model, max_tokens, std::move(ops), Options()) {}
 
   // The sum of token losses, a fp64 scalar on the device that is not waited for; its gradient times `scale` is added to
-  // every adapter's grad().
+  // every trained parameter's grad().
   at::Tensor AccumulateGradients(const Batch& batch, double scale);
 
   // Brings the adapters' copies up to date after an optimizer's step. AccumulateGradients does it where it is due;
@@ -47,12 +60,13 @@ class PlannedStep {
 
   const Layout& layout() const { return layout_; }
   const kernels::Operations& operations() const { return *ops_; }
+  const Replays& replays() const { return replays_; }
 
  private:
   struct LayerGroups {
     Bordered qkv, o, gate_up, down;
   };
-  // One micro batch on its way.
+  // One micro batch on its way. All but `saved` is the same for each of one MicroShape.
   struct Micro {
     PassPtr pass;
     AttentionKind attention = AttentionKind::kReference;
@@ -62,11 +76,14 @@ class PlannedStep {
     std::vector<AttentionSaved> saved;
   };
 
+  // The inputs' loss and gradients: what is recorded. Throughout, nothing waits for the device.
+  void Compute(const Micro& shape);
+
   // forward.cc
-  void Forward(const Batch& batch, Micro& micro);
+  void Forward(Micro& micro);
   void ForwardLayer(size_t index, Micro& micro, at::Tensor& stream);
-  // Losses [learnt]; leaves the gradient of the final norm's output in d_normed.
-  at::Tensor Head(const at::Tensor& labels, double scale, const Micro& micro);
+  // The sum of the losses into loss_; leaves the gradient of the final norm's output in d_normed.
+  void Head(const Micro& micro);
 
   // backward.cc
   void Backward(Micro& micro);
@@ -87,6 +104,14 @@ class PlannedStep {
   void MakeGradients(const Bordered& group, const Layout::Layer::Gradient& place, const at::Tensor& x,
                      const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low);
   void AddToGrads();
+  // Gradients that have moved: recordings would write where they were.
+  void DropStaleRecordings();
+  // Every weight is trained, not adapters.
+  bool full() const { return !model_.options().lora; }
+  // fp32 sums of this micro batch, [2 layers + 1, hidden].
+  at::Tensor NormGradients() const { return Rows(layout_.norm_gradients, layout_.norm_gradients.rows); }
+  // One of them; undefined where norms are not trained.
+  at::Tensor NormGradient(size_t norm) const;
   // Below the first adapter nothing needs a gradient.
   bool Needed(size_t layer, int group) const {
     return layer > first_layer_ || (layer == first_layer_ && group >= first_group_);
@@ -95,11 +120,14 @@ class PlannedStep {
   at::Tensor Rows(const Matrix& matrix, int64_t rows) const { return arena_.Rows(matrix, rows); }
 
   CausalLm& model_;
-  std::unique_ptr<kernels::Operations> ops_;
+  std::shared_ptr<const kernels::Operations> ops_;
   const int64_t loss_rows_;
   std::vector<LayerGroups> groups_;
   const Layout layout_;
   Arena arena_;
+  Inputs inputs_;
+  // [] fp64 on the device: the last micro batch's.
+  at::Tensor loss_;
   // Of the first adapter: its layer, and its group there (0: qkv, 1: o, 2: gate_up, 3: down).
   size_t first_layer_ = 0;
   int first_group_ = 0;
@@ -107,6 +135,10 @@ class PlannedStep {
   std::vector<kernels::ScaledCopy> copies_;
   // The adapters and where their gradients are made, in the same order.
   std::vector<at::Tensor> a_parameters_, b_parameters_, a_made_, b_made_;
+  // Where the gradients lay when the recordings were made.
+  std::vector<const void*> grads_;
+  // Refers to all of the above.
+  Replays replays_;
 };
 
 }  // namespace studio::planned

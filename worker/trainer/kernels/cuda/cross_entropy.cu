@@ -72,7 +72,7 @@ struct Gradient {
 
 template <typename T, int N>
 __device__ __forceinline__ void CrossEntropy(T* logits, const long long* labels, float* losses, int vocab,
-                                             long long stride, float scale) {
+                                             long long stride, const float* scale) {
   __shared__ MaxSum warps[32];
   const long long row = blockIdx.x;
   logits += row * stride;
@@ -98,7 +98,7 @@ __device__ __forceinline__ void CrossEntropy(T* logits, const long long* labels,
     Add<N>(mine, f);
   }
   const MaxSum all = BlockMerge(mine, warps);
-  const Gradient gradient = {all.max, __log2f(all.sum), scale, label};
+  const Gradient gradient = {all.max, __log2f(all.sum), *scale, label};
   if (threadIdx.x == 0) losses[row] = gradient.Loss(label_logit);
 
   const auto write_one = [&](int i) {
@@ -121,7 +121,7 @@ __device__ __forceinline__ void CrossEntropy(T* logits, const long long* labels,
 // aligned, and blockDim.x * N * (kKept + shared accesses) elements cover them.
 template <typename T, int N, int kKept>
 __device__ __forceinline__ void CrossEntropyKept(T* logits, const long long* labels, float* losses, int vocab,
-                                                 long long stride, float scale) {
+                                                 long long stride, const float* scale) {
   extern __shared__ uint4 shared_row[];
   __shared__ MaxSum warps[32];
   const long long row = blockIdx.x;
@@ -153,7 +153,7 @@ __device__ __forceinline__ void CrossEntropyKept(T* logits, const long long* lab
     Add<N>(mine, f);
   }
   const MaxSum all = BlockMerge(mine, warps);
-  const Gradient gradient = {all.max, __log2f(all.sum), scale, label};
+  const Gradient gradient = {all.max, __log2f(all.sum), *scale, label};
   if (threadIdx.x == 0) losses[row] = gradient.Loss(label_logit);
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
@@ -168,14 +168,14 @@ __device__ __forceinline__ void CrossEntropyKept(T* logits, const long long* lab
   }
 }
 
-#define CROSS_ENTROPY_KERNELS(T, NAME, N)                                                            \
-  extern "C" __global__ void __launch_bounds__(1024) cross_entropy_##NAME(                           \
-      T* logits, const long long* labels, float* losses, int vocab, long long stride, float scale) { \
-    CrossEntropy<T, N>(logits, labels, losses, vocab, stride, scale);                                \
-  }                                                                                                  \
-  extern "C" __global__ void __launch_bounds__(1024) cross_entropy_kept_##NAME(                      \
-      T* logits, const long long* labels, float* losses, int vocab, long long stride, float scale) { \
-    CrossEntropyKept<T, N, 4>(logits, labels, losses, vocab, stride, scale);                         \
+#define CROSS_ENTROPY_KERNELS(T, NAME, N)                                                                   \
+  extern "C" __global__ void __launch_bounds__(1024) cross_entropy_##NAME(                                  \
+      T* logits, const long long* labels, float* losses, int vocab, long long stride, const float* scale) { \
+    CrossEntropy<T, N>(logits, labels, losses, vocab, stride, scale);                                       \
+  }                                                                                                         \
+  extern "C" __global__ void __launch_bounds__(1024) cross_entropy_kept_##NAME(                             \
+      T* logits, const long long* labels, float* losses, int vocab, long long stride, const float* scale) { \
+    CrossEntropyKept<T, N, 4>(logits, labels, losses, vocab, stride, scale);                                \
   }
 
 CROSS_ENTROPY_KERNELS(bf16, bf16, 8)

@@ -38,7 +38,7 @@ TEST_P(OperationsTest, CrossEntropyAndItsGradientAgreeWithAutograd) {
     const at::Tensor leaf = ExactLeaf(logits), expected = ExactLosses(leaf, labels);
     (expected.sum() * 0.25).backward();
     const at::Tensor losses = Floats({rows}, -1);
-    ops().CrossEntropyInPlace(logits, labels, 0.25, losses);
+    ops().CrossEntropyInPlace(logits, labels, Floats({}, 0.25), losses);
     EXPECT_LE(((Exact(losses) - expected).abs() / (expected.abs() + 1)).max().item<double>(), 2e-6);
     ExpectClose(logits, leaf.grad(), 5e-6, 3e-3, "gradient");
     ExpectBorderKept(logits, "cross entropy");
@@ -58,7 +58,7 @@ TEST_P(OperationsTest, CrossEntropyHoldsForExtremeLogits) {
   const at::Tensor leaf = ExactLeaf(logits), expected = ExactLosses(leaf, labels);
   expected.sum().backward();
   const at::Tensor losses = Floats({6}, -1);
-  ops().CrossEntropyInPlace(logits, labels, 1, losses);
+  ops().CrossEntropyInPlace(logits, labels, Floats({}, 1), losses);
   for (int row = 0; row < 6; ++row) {
     // A few roundings of a number of the logits' size.
     const double size = leaf[row].detach().abs().nan_to_num(0, 0, 0).max().item<double>();
@@ -70,7 +70,7 @@ TEST_P(OperationsTest, CrossEntropyHoldsForExtremeLogits) {
 TEST_P(OperationsTest, CrossEntropyKeepsNanInItsRow) {
   const at::Tensor logits = Normal({3, 50}), losses = Floats({3}, 0);
   logits[1][20] = std::numeric_limits<double>::quiet_NaN();
-  ops().CrossEntropyInPlace(logits, OnDevice(at::tensor({0, 3, 49}, at::kLong)), 1, losses);
+  ops().CrossEntropyInPlace(logits, OnDevice(at::tensor({0, 3, 49}, at::kLong)), Floats({}, 1), losses);
   EXPECT_TRUE(losses[1].isnan().item<bool>());
   EXPECT_EQ(losses.isnan().sum().item<int64_t>(), 1);
   EXPECT_EQ(logits.isnan().sum().item<int64_t>(), 50);
@@ -93,6 +93,11 @@ TEST_P(OperationsTest, EmbeddingGradientAddsUpEqualTokensTheSameWayEachTime) {
     for (const at::Tensor& grad : {first, second}) ops().EmbeddingGradient(d_hidden, tokens, grad);
     ExpectClose(first, expected, 1e-6, 1e-6, "gradient");
     EXPECT_TRUE(at::equal(first, second));
+    // Into the compute type: the same, rounded once.
+    const at::Tensor narrow = Floats({vocab, width}, 0.5).to(GetParam().type);
+    ops().EmbeddingGradient(d_hidden, tokens, narrow);
+    ExpectClose(narrow, expected, 1e-6, 2e-3, "gradient in the compute type");
+    EXPECT_LE((Exact(narrow) - Exact(first.to(GetParam().type))).abs().max().item<double>(), bf16() ? 0.13 : 1e-5);
   }
 }
 

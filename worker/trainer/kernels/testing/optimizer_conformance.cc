@@ -1,10 +1,12 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/equal.h>
 
+#include <bit>
 #include <cmath>
 #include <limits>
 
 #include "worker/trainer/kernels/testing/conformance.h"
+#include "worker/trainer/model/counter_random.h"
 #include "worker/trainer/optim/adamw.h"
 #include "worker/trainer/optim/clip.h"
 
@@ -85,6 +87,83 @@ TEST_P(OperationsTest, SumOfSquaresTakesAnyLengthAndStart) {
     EXPECT_NEAR(sum.item<double>(), expected, 2e-6 * expected) << begin << ", " << length;
     EXPECT_TRUE(at::equal(sum, again));
   }
+}
+
+// Weights, gradient and states of AdamWStepByChance, and the same in fp32 for AdamWStep.
+struct Narrow {
+  at::Tensor weights, grad, exp_avg, exp_avg_sq;
+  Narrow Of(at::ScalarType type) const {
+    return {weights.to(type, false, true), grad.to(type, false, true), exp_avg.to(type, false, true),
+            exp_avg_sq.to(type, false, true)};
+  }
+};
+
+constexpr AdamWOptions kByChance = {0.9, 0.999, 1e-8, 0.1, 2.0};
+
+TEST_P(OperationsTest, AdamWByChanceRoundsToANeighbourByItsOwnBits) {
+  for (const int64_t count : {1, 7, 4096, 4099}) {
+    Narrow state = Narrow{Normal({count}), Normal({count}), Normal({count}) * 0.1, Normal({count}).square() * 0.01}.Of(
+        at::kBFloat16);
+    const Narrow exact = state.Of(at::kFloat), again = state.Of(at::kBFloat16), shifted = state.Of(at::kBFloat16);
+    const at::Tensor squares = Floats({}, 0);
+    ops().SumOfSquares(state.grad, squares);
+    EXPECT_NEAR(squares.item<double>(), Exact(state.grad).square().sum().item<double>(), 1e-5 * squares.item<double>());
+    const auto step = [&](const Narrow& s, uint64_t first) {
+      ops().AdamWStepByChance(s.weights, s.grad, s.exp_avg, s.exp_avg_sq, squares, kByChance, 1e-3, 9, 77, first);
+    };
+    step(state, 1000);
+    step(again, 1000);
+    step(shifted, 1001);
+    ops().AdamWStep(exact.weights, exact.grad, exact.exp_avg, exact.exp_avg_sq, squares, kByChance, 1e-3, 9,
+                    at::Tensor());
+    int64_t moved = 0;
+    const std::pair<at::Tensor, at::Tensor> pairs[] = {
+        {state.weights, exact.weights}, {state.exp_avg, exact.exp_avg}, {state.exp_avg_sq, exact.exp_avg_sq}};
+    for (size_t which = 0; which < 3; ++which) {
+      const at::Tensor got = pairs[which].first.to(at::kFloat).cpu(), wide = pairs[which].second.cpu().contiguous();
+      for (int64_t i = 0; i < count; ++i) {
+        const uint32_t bits = RandomBits(77, 1000 + static_cast<uint64_t>(i)) >> (16 * which) & 0xffff;
+        const uint32_t raw = std::bit_cast<uint32_t>(wide[i].item<float>());
+        const auto rounded = std::bit_cast<float>((raw + bits) & 0xffff0000u);
+        const double ulp =
+            std::abs(std::bit_cast<float>((raw & 0xffff0000u) + 0x10000u) - std::bit_cast<float>(raw & 0xffff0000u));
+        // The next bf16 but one would be two away; where fp32 rounds otherwise a carry may differ, which is rare.
+        ASSERT_LE(std::abs(got[i].item<float>() - wide[i].item<float>()), 1.001 * ulp) << which << ", " << i;
+        moved += got[i].item<float>() != rounded;
+      }
+    }
+    EXPECT_LE(moved, 1 + count / 100);
+    EXPECT_TRUE(at::equal(state.weights, again.weights) && at::equal(state.exp_avg, again.exp_avg) &&
+                at::equal(state.exp_avg_sq, again.exp_avg_sq));
+    EXPECT_TRUE(count < 1000 || !at::equal(state.weights, shifted.weights)) << "other counters, other bits";
+  }
+}
+
+TEST_P(OperationsTest, AdamWByChanceMovesWhatRoundingToTheNearestWouldHold) {
+  // Each step asks for 1/64 of a weight's last place; exp_avg_sq falls by a thousandth, which is less than half of its.
+  const int64_t count = 8192;
+  const auto bf16 = [&](double value) { return Floats({count}, value).to(at::kBFloat16); };
+  const at::Tensor weights = bf16(1), grad = bf16(0.001), exp_avg = bf16(0.001), exp_avg_sq = bf16(1);
+  const at::Tensor squares = Floats({}, 1);
+  const double learning_rate = 0x1p-13 * 1000;
+  const AdamWOptions options = {0.9, 0.999, 0, 0, 0};
+  for (int step = 0; step < 64; ++step) {
+    // A step of 100,000: no bias correction is left.
+    ops().AdamWStepByChance(weights, grad, exp_avg, exp_avg_sq, squares, options, learning_rate, 100000,
+                            static_cast<uint64_t>(step) + 1, 0);
+  }
+  const double decayed = std::pow(0.999, 64);
+  EXPECT_NEAR(exp_avg_sq.to(at::kFloat).mean().item<double>(), decayed, 0.002);
+  // The sum of 64 steps of learning_rate * 0.001 / sqrt(exp_avg_sq), which is about 1 / 1.016 on the way.
+  EXPECT_NEAR(1 - weights.to(at::kFloat).mean().item<double>(), 64 * 0x1p-13 * 1.016, 64 * 0x1p-13 * 0.02);
+}
+
+TEST_P(OperationsTest, AdamWByChanceChangesNothingWhereTheNormIsNotFinite) {
+  const auto bf16 = [&](double value) { return Floats({100}, value).to(at::kBFloat16); };
+  const at::Tensor weights = bf16(1), grad = bf16(0.5), exp_avg = bf16(2), exp_avg_sq = bf16(3);
+  ops().AdamWStepByChance(weights, grad, exp_avg, exp_avg_sq, Floats({}, std::numeric_limits<double>::quiet_NaN()),
+                          kByChance, 0.1, 1, 5, 0);
+  EXPECT_TRUE(at::equal(weights, bf16(1)) && at::equal(exp_avg, bf16(2)) && at::equal(exp_avg_sq, bf16(3)));
 }
 
 TEST_P(OperationsTest, ScaledCopiesLandInTheirRows) {

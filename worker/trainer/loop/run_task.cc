@@ -45,6 +45,7 @@ absl::StatusOr<v1::TrainingState> IdentityOf(const v1::TrainerTask& task, const 
   v1::TrainingState identity;
   identity.set_total_steps(setup.feed.total_steps);
   *identity.mutable_job() = SettingsThatDecide(task.job());
+  identity.mutable_job()->mutable_training()->set_optimizer(setup.optimizer_kind);
   identity.set_data_key(data.key);
   ASSIGN_OR_RETURN(*identity.mutable_model_key(), ModelKey(env, task.job().architecture().llm_backbone()));
   *identity.mutable_plan() = setup.plan;
@@ -142,7 +143,7 @@ absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, 
   ASSIGN_OR_RETURN(PreparedData data, PrepareData(task, link));
 
   link.Send(StateEvent(v1::ATTEMPT_STARTING));
-  ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, data.report, options.step, options.place));
+  ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, data.report, options.step, options.place, env));
   ASSIGN_OR_RETURN(const v1::TrainingState identity, IdentityOf(task, setup, data, env));
   const RowStore train_rows(std::move(data.train)), validation_rows(std::move(data.validation));
   for (const RowStore* rows : {&train_rows, &validation_rows}) {
@@ -176,6 +177,7 @@ absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, 
   summary.total_steps = setup.feed.total_steps;
   summary.tokens_seen = loop.state().tokens_seen();
   summary.step = setup.gradients->description();
+  summary.optimizer = v1::Training::Optimizer_Name(setup.optimizer_kind);
   summary.device = setup.model->options().device.str();
   summary.peak_memory_bytes = PeakMemoryBytes(setup.model->options().device);
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -1,6 +1,6 @@
 // From a task to what training needs: device, threads, model, optimizer. The STARTING part of a run.
 //
-//   ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, prepared.report, StepKind::kAuto, place));
+//   ASSIGN_OR_RETURN(RunSetup setup, SetUp(task, prepared.report, StepKind::kAuto, place, env));
 //
 // Statuses, no exceptions.
 #pragma once
@@ -9,11 +9,12 @@
 #include <optional>
 
 #include "absl/status/statusor.h"
+#include "common/env/env.h"
 #include "proto/studio/v1/trainer.pb.h"
 #include "worker/trainer/data_feed/feed_plan.h"
 #include "worker/trainer/loop/gradients.h"
 #include "worker/trainer/model/causal_lm.h"
-#include "worker/trainer/optim/adamw.h"
+#include "worker/trainer/optim/optimizer.h"
 #include "worker/trainer/optim/schedule.h"
 #include "worker/trainer/parallel/ranks.h"
 
@@ -34,7 +35,9 @@ struct RunSetup {
   Schedule schedule;
   std::unique_ptr<CausalLm> model;
   // Its parameters are the model's: it goes first.
-  std::unique_ptr<AdamW> optimizer;
+  std::unique_ptr<Optimizer> optimizer;
+  // Which it is: never AUTO.
+  v1::Training::Optimizer optimizer_kind = v1::Training::ADAMW;
   StepChoice step;
   // Made once the rows are known: see Gradients::Create.
   std::optional<Gradients> gradients;
@@ -44,7 +47,8 @@ struct RunSetup {
 // The task's plan where it has one, else what the job says.
 v1::BatchPlan PlanOf(const v1::TrainerTask& task);
 
+// `env`: where a checkpoint to go on from is read.
 absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepKind step,
-                               const RankPlace& place);
+                               const RankPlace& place, Env& env);
 
 }  // namespace studio

@@ -50,7 +50,7 @@ TrainLoop::TrainLoop(Parts parts, RunSummary& summary)
       }) {}
 
 absl::Status TrainLoop::Resume(const std::string& folder) {
-  AdamW& optimizer = *parts_.setup.optimizer;
+  Optimizer& optimizer = *parts_.setup.optimizer;
   ASSIGN_OR_RETURN(const v1::TrainingState read,
                    ReadCheckpoint(parts_.env, folder, /*rank=*/0, parts_.identity, optimizer.State()));
   state_.set_step(read.step());

@@ -46,7 +46,7 @@ MachineFacts AskMachine() {
     facts.metal.emplace();
     facts.metal->working_set_bytes = static_cast<int64_t>(at::detail::getMPSHooks().getRecommendedMaxMemory());
   }
-  facts.libraries = FindOptionalLibraries();
+  facts.libraries = FindOptionalLibraries(!facts.cuda.empty());
   if (facts.cuda.empty()) facts.unused_driver = CudaOfDriver();
   return facts;
 }

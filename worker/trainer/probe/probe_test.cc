@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "common/status/testing.h"
+#include "worker/trainer/probe/bitsandbytes.h"
 #include "worker/trainer/probe/device.h"
 #include "worker/trainer/probe/host.h"
 #include "worker/trainer/probe/inventory.h"
@@ -33,14 +34,17 @@ TEST(Inventory, DescribesThisMachineAsACpuInTheCpuFlavour) {
 #endif
 }
 
-TEST(OptionalLibraries, FindsBitsandbytesWhereItIsSaidToBe) {
+TEST(OptionalLibraries, BitsandbytesIsWhatHasItsFunctions) {
   unsetenv("STUDIO_BITSANDBYTES");
-  const std::set<std::string> without = FindOptionalLibraries();
+  const std::set<std::string> without = FindOptionalLibraries(/*cuda=*/false);
   ASSERT_EQ(setenv("STUDIO_BITSANDBYTES", "/no/such/library.so", 1), 0);
-  EXPECT_EQ(FindOptionalLibraries(), without) << "a wrong path is no error";
-  // Any library that loads will do: what is looked for is the path.
+  EXPECT_EQ(FindOptionalLibraries(/*cuda=*/false), without) << "a wrong path is no error";
+  EXPECT_THAT(OpenBitsandbytes(/*cuda=*/false),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/such/library.so; set STUDIO_BITSANDBYTES")));
+  // It exists and loads, but is another library.
   ASSERT_EQ(setenv("STUDIO_BITSANDBYTES", "libdl.so.2", 1), 0);
-  EXPECT_THAT(FindOptionalLibraries(), testing::Contains("bitsandbytes"));
+  EXPECT_THAT(OpenBitsandbytes(/*cuda=*/false),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("it has no cquantize_blockwise_cpu_fp32")));
   unsetenv("STUDIO_BITSANDBYTES");
 }
 

@@ -33,8 +33,9 @@ class OptimizerChoice {
   std::unique_ptr<BlockwiseAdam> adam_;
 };
 
-// OPTIMIZER_AUTO: what the checkpoint in `resume_dir` was trained with; without one (empty) ADAMW8BIT where bitsandbytes
-// loads, else ADAMW. FailedPrecondition, with platform, cause and alternative, where ADAMW8BIT is wanted and not here.
+// OPTIMIZER_AUTO: what the checkpoint in `resume_dir` was trained with; without one (empty) ADAMW8BIT where
+// bitsandbytes loads, else ADAMW. FailedPrecondition, with platform, cause and alternative, where ADAMW8BIT is wanted
+// and not here.
 absl::StatusOr<OptimizerChoice> ChooseOptimizer(v1::Training::Optimizer asked, at::Device device,
                                                 const std::string& resume_dir, Env& env);
 

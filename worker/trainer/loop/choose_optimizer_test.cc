@@ -15,7 +15,8 @@ using testing::HasSubstr;
 MemoryEnv EnvWith(const char* optimizer) {
   MemoryEnv env;
   EXPECT_OK(env.MakeFolders("/checkpoint"));
-  EXPECT_OK(env.WriteFile("/checkpoint/state.pb.txt", std::string("job { training { optimizer: ") + optimizer + " } }"));
+  EXPECT_OK(
+      env.WriteFile("/checkpoint/state.pb.txt", std::string("job { training { optimizer: ") + optimizer + " } }"));
   return env;
 }
 

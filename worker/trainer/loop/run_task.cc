@@ -16,12 +16,12 @@
 #include "worker/trainer/checkpoint/identity.h"
 #include "worker/trainer/data_feed/batch_dump.h"
 #include "worker/trainer/data_feed/row_store.h"
+#include "worker/trainer/device/runtime.h"
 #include "worker/trainer/eval/samples.h"
 #include "worker/trainer/loop/result.h"
 #include "worker/trainer/loop/setup.h"
 #include "worker/trainer/loop/train_loop.h"
 #include "worker/trainer/parallel/sync.h"
-#include "worker/trainer/probe/device.h"
 
 namespace studio {
 namespace {

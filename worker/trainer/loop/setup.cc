@@ -10,8 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/status/macros.h"
+#include "worker/trainer/device/device.h"
+#include "worker/trainer/device/traits.h"
 #include "worker/trainer/loop/choose_optimizer.h"
-#include "worker/trainer/probe/device.h"
 #include "worker/trainer/probe/host.h"
 
 namespace studio {
@@ -64,10 +65,11 @@ absl::StatusOr<ModelOptions> OptionsOf(const v1::Job& job, const v1::BatchPlan& 
   const v1::Training& training = job.training();
   ModelOptions options;
   ASSIGN_OR_RETURN(options.device, ChooseDevice(job.resources().backend(), device_index));
-  ASSIGN_OR_RETURN(options.compute_dtype, ComputeType(job.environment().mixed_precision_dtype(), options.device));
+  const DeviceTraits traits = TraitsOf(options.device);
+  ASSIGN_OR_RETURN(options.compute_dtype, ComputeType(job.environment().mixed_precision_dtype(), traits));
   options.base_dtype = options.compute_dtype;
   if (job.architecture().backbone_dtype() != v1::Architecture::DTYPE_AUTO) {
-    ASSIGN_OR_RETURN(options.base_dtype, ComputeType(job.architecture().backbone_dtype(), options.device));
+    ASSIGN_OR_RETURN(options.base_dtype, ComputeType(job.architecture().backbone_dtype(), traits));
   }
   if (training.lora()) {
     LoraConfig& lora = options.lora.emplace();

@@ -15,11 +15,11 @@
 #include "worker/trainer/checkpoint/checkpoint_folder.h"
 #include "worker/trainer/data_feed/batch_builder.h"
 #include "worker/trainer/data_feed/permutation.h"
+#include "worker/trainer/device/runtime.h"
 #include "worker/trainer/eval/evaluate.h"
 #include "worker/trainer/model/torch_status.h"
 #include "worker/trainer/optim/clip.h"
 #include "worker/trainer/parallel/sync.h"
-#include "worker/trainer/probe/device.h"
 #include "worker/trainer/status/failure.h"
 
 namespace studio {

@@ -72,12 +72,12 @@ double At(const at::Tensor& tensor, int64_t index) { return tensor.flatten()[ind
 // Expected values: bitsandbytes 0.50.2, optim.AdamW8bit on a CPU, with the options and gradients above.
 TEST_F(AdamW8bitTest, AgreesWithBitsandbytes) {
   const std::vector<int64_t> places = {0, 1, 255, 256, 1234, 2500, 4095, 4096, 4999};
-  const std::vector<double> first = {-0.5094999670982361, 0.42858099937438965,  -0.14484500885009766,
+  const std::vector<double> first = {-0.5094999670982361,  0.42858099937438965,  -0.14484500885009766,
                                      -0.22576409578323364, -0.44354602694511414, -0.00999996718019247,
                                      -0.1848050206899643,  -0.2857239544391632,  -0.408581018447876};
-  const std::vector<double> tenth = {-0.5301175713539124,  0.4031272530555725,    -0.148029625415802,
-                                     -0.19719316065311432, -0.43826359510421753,  -0.010009625926613808,
-                                     -0.17238417267799377, -0.27427420020103455,  -0.42031270265579224};
+  const std::vector<double> tenth = {-0.5301175713539124,  0.4031272530555725,   -0.148029625415802,
+                                     -0.19719316065311432, -0.43826359510421753, -0.010009625926613808,
+                                     -0.17238417267799377, -0.27427420020103455, -0.42031270265579224};
   for (const at::Device device : Devices()) {
     SCOPED_TRACE(device.str());
     Problem problem(device);
@@ -112,9 +112,9 @@ TEST_F(AdamW8bitTest, KeepsTwoBytesANumberAndFp32WhereItIsSmall) {
     names.push_back(name);
     if (name.find("8bit") != name.npos) bytes += static_cast<int64_t>(tensor.nbytes());
   }
-  EXPECT_THAT(names, testing::ElementsAre("matrix", "matrix#exp_avg_8bit", "matrix#exp_avg_absmax",
-                                          "matrix#exp_avg_sq_8bit", "matrix#exp_avg_sq_absmax", "bias", "bias#exp_avg",
-                                          "bias#exp_avg_sq"));
+  EXPECT_THAT(names,
+              testing::ElementsAre("matrix", "matrix#exp_avg_8bit", "matrix#exp_avg_absmax", "matrix#exp_avg_sq_8bit",
+                                   "matrix#exp_avg_sq_absmax", "bias", "bias#exp_avg", "bias#exp_avg_sq"));
   EXPECT_EQ(bytes, 2 * kNumbers);
 }
 

@@ -21,8 +21,8 @@ namespace {
 
 // Of csrc/pythonInterface.cpp, 0.45 and later.
 using CudaUpdate = void(float* weight, float* grad, unsigned char* state1, unsigned char* state2, float beta1,
-                        float beta2, float beta3, float alpha, float epsilon, int step, float learning_rate, float* map1,
-                        float* map2, float* absmax1, float* absmax2, float weight_decay, float grad_scale,
+                        float beta2, float beta3, float alpha, float epsilon, int step, float learning_rate,
+                        float* map1, float* map2, float* absmax1, float* absmax2, float weight_decay, float grad_scale,
                         bool skip_zeros, int n);
 using CpuQuantize = void(float* map, float* from, float* absmax, unsigned char* to, long long block, long long n);
 using CpuDequantize = void(float* map, unsigned char* from, float* absmax, float* to, long long block, long long n);
@@ -134,9 +134,7 @@ absl::StatusOr<std::unique_ptr<BlockwiseAdam>> BlockwiseAdam::Load(at::Device de
 
 BlockwiseState BlockwiseAdam::MakeState(const at::Tensor& weight) {
   const int64_t blocks = (weight.numel() + kQuantisationBlock - 1) / kQuantisationBlock;
-  const auto bytes = [&] {
-    return at::zeros(weight.sizes(), weight.options().dtype(at::kByte).requires_grad(false));
-  };
+  const auto bytes = [&] { return at::zeros(weight.sizes(), weight.options().dtype(at::kByte).requires_grad(false)); };
   const auto scales = [&] { return at::zeros({blocks}, weight.options().requires_grad(false)); };
   return {bytes(), scales(), bytes(), scales()};
 }

@@ -3,7 +3,7 @@ of one worker, with the same global batch, float32.
 
     python tests/parity/ranks_test.py [--steps 20]
 
-The held-out loss after every step, and the last step's training loss, agree with one rank's within 1e-4 relative, LoRA
+The held-out loss after every fifth step, and the last step's training loss, agree with one rank's within 1e-4 relative, LoRA
 and full fine-tuning. Then a rank is killed in the middle: the others are gone within 5 s, the job goes on from its
 checkpoint, and its losses are to the bit those of the run that nobody killed.
 """
@@ -22,6 +22,7 @@ import oracle
 
 RANKS = 4
 GLOBAL_BATCH = 4
+EVALUATE_EVERY = 5
 DEADLINE_SECONDS = 1200
 KILLED_WITHIN_SECONDS = 5
 
@@ -30,9 +31,9 @@ name: "ranks"
 dataset {{ train_dataframe: "{data}" validation_size: 0.01 packing: false }}
 tokenizer {{ max_length: 64 }}
 architecture {{ llm_backbone: "{model}" backbone_dtype: FLOAT32 }}
-training {{ batch_size: 1 schedule: COSINE warmup_steps: 3 weight_decay: 0.01 eval_steps: 1 save_steps: 1000000 }}
+training {{ batch_size: 1 schedule: COSINE warmup_steps: 3 weight_decay: 0.01 eval_steps: {every} save_steps: 1000000 }}
 prediction {{ samples: false }}
-environment {{ mixed_precision_dtype: FLOAT32 seed: 11 number_of_workers: 1 }}
+environment {{ mixed_precision_dtype: FLOAT32 seed: 11 }}
 resources {{ backend: CPU }}
 """
 MODES = {
@@ -73,8 +74,10 @@ class Cluster:
 
     def submit(self, ranks: int, steps: int, sets: list[str]) -> str:
         sets = [f"resources.devices={ranks}", f"training.grad_accumulation={GLOBAL_BATCH // ranks}", *sets]
-        sets = [f"training.max_steps={steps}", *sets]
-        return self.ctl("submit", f"{self.folder}/job.pb.txt", "-o", "name", *[w for s in sets for w in ("--set", s)]).split()[0]
+        sets = [f"training.max_steps={steps}", f"environment.number_of_workers={RANKS // ranks}", *sets]
+        return self.ctl(
+            "submit", f"{self.folder}/job.pb.txt", "-o", "name", *[w for s in sets for w in ("--set", s)]
+        ).split()[0]
 
     def get(self, job: str) -> dict:
         return json.loads(self.ctl("get", job, "-o", "json"))
@@ -114,13 +117,13 @@ class Cluster:
 
 
 def losses(record: dict) -> list[float]:
-    """Held-out, before the first step and after each; then the last step's in training."""
+    """Held-out, before the first step and along the way; then the last step's in training."""
     return [evaluation["loss"] for evaluation in record["evaluations"]] + [record["progress"]["loss"]]
 
 
 def compare(checks: oracle.Checks, cluster: Cluster, steps: int, mode: str) -> None:
     one = losses(cluster.train(1, steps, MODES[mode]))
-    checks.check(f"{mode}: one rank evaluates {steps + 1} times and learns", len(one) == steps + 2 and one[-2] < one[0])
+    checks.check(f"{mode}: one rank learns", len(one) == steps // EVALUATE_EVERY + 2 and one[-2] < one[0])
     for ranks in (2, RANKS):
         began = time.monotonic()
         many = losses(cluster.train(ranks, steps, MODES[mode]))
@@ -161,12 +164,12 @@ def main() -> None:
     model, data, _ = oracle.example()
     folder = oracle.scratch("ranks")
     with open(f"{folder}/job.pb.txt", "w") as file:
-        file.write(JOB.format(data=data, model=model))
+        file.write(JOB.format(data=data, model=model, every=EVALUATE_EVERY))
     cluster = Cluster(folder)
     try:
-        for mode in MODES:
-            compare(checks, cluster, arguments.steps, mode)
+        compare(checks, cluster, arguments.steps, "lora")
         kill_a_rank(checks, cluster, arguments.steps)
+        compare(checks, cluster, arguments.steps, "full")
     finally:
         cluster.end()
     shutil.rmtree(folder)

@@ -13,7 +13,6 @@ constexpr Cell kWorks{};
 constexpr Cell WhereFound(const char* feature, const char* instead) { return {Verdict::kWhereFound, feature, instead}; }
 // Works, but `auto` takes it only where the feature is found.
 constexpr Cell SlowWithout(const char* feature, const char* instead) { return {Verdict::kWorks, feature, instead}; }
-constexpr Cell NotYet(const char* instead) { return {Verdict::kNotYet, "", instead}; }
 constexpr Cell Never(const char* instead) { return {Verdict::kNever, "", instead}; }
 
 constexpr Cell kFlash = WhereFound(features::kFlashAttention2, "SDPA");
@@ -43,7 +42,7 @@ const std::vector<Capability>& CapabilityMatrix() {
       {Axis::kOptimizer, "ADAMW", {kWorks, kWorks, kWorks, kWorks, kWorks}},
       {Axis::kOptimizer, "ADAMW8BIT", {k8bit, k8bit, Never("ADAMW"), k8bit, k8bit}},
       {Axis::kDevices, "1", {kWorks, kWorks, kWorks, kWorks, kWorks}},
-      {Axis::kDevices, "2 or more", {NotYet("1"), NotYet("1"), Never("1"), NotYet("1"), NotYet("1")}},
+      {Axis::kDevices, "2 or more", {kWorks, kWorks, Never("1"), kWorks, kWorks}},
   };
   return matrix;
 }

@@ -22,7 +22,9 @@ def compare(checks: oracle.Checks, shape: tuple[int, ...], work: str) -> None:
     grads = [torch.randn(shape, generator=generator) * size for _ in range(STEPS)]
     save_file({"w": weight, **{f"g{i}": grad for i, grad in enumerate(grads)}}, f"{work}/in.safetensors")
     library = {"STUDIO_BITSANDBYTES": os.path.dirname(bitsandbytes.__file__), "OMP_NUM_THREADS": "1"}
-    oracle.run(oracle.program("tests/parity:optimizer_steps"), f"{work}/in.safetensors", f"{work}/out.safetensors", env=library)
+    oracle.run(
+        oracle.program("tests/parity:optimizer_steps"), f"{work}/in.safetensors", f"{work}/out.safetensors", env=library
+    )
     ours = load_file(f"{work}/out.safetensors")
 
     parameter = torch.nn.Parameter(weight.clone())

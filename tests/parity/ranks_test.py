@@ -66,7 +66,7 @@ class Cluster:
                 found = re.search(pattern, file.read())
             if found:
                 return found.group(1)
-            time.sleep(0.1)
+            time.sleep(0.1)  # between two looks at a condition; lint: allowed
         raise oracle.ProgramError(f"{name} never said {pattern}")
 
     def ctl(self, *words: str) -> str:
@@ -88,7 +88,7 @@ class Cluster:
             record = self.get(job)
             if done(record) or record.get("state") in ("SUCCEEDED", "FAILED", "CANCELLED"):
                 return record
-            time.sleep(1)
+            time.sleep(1)  # between two looks at a condition; lint: allowed
         raise oracle.ProgramError(f"{job} took longer than {DEADLINE_SECONDS} s: {self.get(job)}")
 
     def train(self, ranks: int, steps: int, sets: list[str]) -> dict:
@@ -145,7 +145,7 @@ def kill_a_rank(checks: oracle.Checks, cluster: Cluster, steps: int) -> None:
     began = time.monotonic()
     os.kill(ranks[1], signal.SIGKILL)
     while os.path.exists(f"/proc/{ranks[0]}") and time.monotonic() - began < 60:
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks at a condition; lint: allowed
     checks.at_most("kill: seconds until the other rank is gone", time.monotonic() - began, KILLED_WITHIN_SECONDS)
     record = cluster.await_job(job, lambda _: False)
     attempts = record["attempts"]

@@ -4,7 +4,6 @@
 #include <ATen/ops/equal.h>
 
 #include "absl/strings/str_cat.h"
-
 #include "common/status/testing.h"
 #include "worker/trainer/device/device.h"
 #include "worker/trainer/device/traits.h"

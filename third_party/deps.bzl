@@ -127,6 +127,11 @@ def _torch(ctx):
     if cuda.get_child("cuda.h").exists:
         for child in cuda.readdir():
             ctx.symlink(child, "cuda/" + child.basename)
+    bitsandbytes = site.get_child("bitsandbytes")
+    ctx.file("bitsandbytes/.keep", "")
+    for name in ["libbitsandbytes_cpu.so", "libbitsandbytes_cuda130.so"]:
+        if bitsandbytes.get_child(name).exists:
+            ctx.symlink(bitsandbytes.get_child(name), "bitsandbytes/" + name)
     nccl = site.get_child("nvidia").get_child("nccl").get_child("include").get_child("nccl.h")
     ctx.file("nccl/.keep", "")
     if nccl.exists:

@@ -20,6 +20,8 @@ CONVERT_WHEELS="numpy==2.3.5 gguf==0.19.0 safetensors==0.8.0"
 
 # The oracle of tests/parity and the peer of `make bench`: never at run time.
 ORACLE_WHEELS="transformers==5.17.0 peft==0.21.2 safetensors==0.8.0 numpy==2.3.5 gguf==0.19.0"
+# The 8-bit AdamW of training.optimizer ADAMW8BIT, found at run time where it is; here for its tests.
+BITSANDBYTES_WHEEL="bitsandbytes==0.50.2"
 
 # Linters that Debian lacks.
 RUFF_WHEEL="ruff==0.17.6"

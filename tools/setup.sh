@@ -104,6 +104,7 @@ if wants oracle; then
   # The oracle imports the same torch that we link: one download.
   # shellcheck disable=SC2086
   pip_into "$torch" "Transformers and PEFT" "torch==$LIBTORCH_VERSION" $ORACLE_WHEELS
+  pip_into "$torch" "bitsandbytes" --no-deps "$BITSANDBYTES_WHEEL"
 fi
 if wants dev; then
   pip_into "$cache/lint" "ruff" "$RUFF_WHEEL"

@@ -8,8 +8,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <chrono>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -99,7 +99,8 @@ void MetricsServer::Answer(const UniqueFd& connection) {
   const auto deadline = std::chrono::steady_clock::now() + kPatience;
   std::string head;
   while (head.find("\r\n\r\n") == std::string::npos && head.size() < kMaxHeadBytes) {
-    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
+    const auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
     pollfd wait[] = {{wake_read_.get(), POLLIN, 0}, {connection.get(), POLLIN, 0}};
     if (left.count() <= 0 || poll(wait, 2, static_cast<int>(left.count())) <= 0 || wait[0].revents != 0) return;
     char bytes[4096];

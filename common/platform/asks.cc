@@ -9,6 +9,7 @@ namespace studio {
 namespace {
 
 constexpr char kAttention[] = "training.attention_implementation";
+constexpr char kOptimizer[] = "training.optimizer";
 constexpr char kPrecision[] = "environment.mixed_precision_dtype";
 
 bool Has(const v1::Inventory& inventory, const char* feature) {
@@ -69,7 +70,9 @@ Asks AsksOf(const v1::Job& job) {
     add("architecture.backbone_dtype", Axis::kPrecision,
         v1::Architecture::Dtype_Name(job.architecture().backbone_dtype()));
   }
-  add("training.optimizer", Axis::kOptimizer, v1::Training::Optimizer_Name(training.optimizer()));
+  if (training.optimizer() != v1::Training::OPTIMIZER_AUTO) {
+    add(kOptimizer, Axis::kOptimizer, v1::Training::Optimizer_Name(training.optimizer()));
+  }
   if (job.resources().devices() > 1) add("resources.devices", Axis::kDevices, "2 or more");
   return asks;
 }
@@ -119,7 +122,8 @@ std::vector<std::string> AutoFallbacks(const v1::Job& job, const v1::Inventory& 
   const Platform platform = PlatformOf(job.resources().backend(), inventory);
   const auto asks = AsksOf(job).explicitly;
   std::vector<std::string> notes;
-  for (const auto& setting : {std::pair{kAttention, Axis::kAttention}, std::pair{kPrecision, Axis::kPrecision}}) {
+  for (const auto& setting : {std::pair{kAttention, Axis::kAttention}, std::pair{kPrecision, Axis::kPrecision},
+                              std::pair{kOptimizer, Axis::kOptimizer}}) {
     const char* const field = setting.first;
     const Axis axis = setting.second;
     if (std::any_of(asks.begin(), asks.end(), [&](const Ask& ask) { return ask.field == field; })) continue;

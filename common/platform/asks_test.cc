@@ -45,9 +45,7 @@ TEST(CapabilityMatrix, HasACellForEveryChoiceOfAJob) {
     for (int i = v1::Architecture::FLOAT32; i <= v1::Architecture::Dtype_MAX; ++i) {
       there(Axis::kPrecision, v1::Architecture::Dtype_Name(static_cast<v1::Architecture::Dtype>(i)));
     }
-    for (int i = 0; i <= v1::Training::Optimizer_MAX; ++i) {
-      there(Axis::kOptimizer, v1::Training::Optimizer_Name(static_cast<v1::Training::Optimizer>(i)));
-    }
+    for (const char* optimizer : AutoOrder(Axis::kOptimizer)) there(Axis::kOptimizer, optimizer);
   }
   EXPECT_EQ(CellAt(Axis::kAttention, "SDPA", {v1::MPS, v1::X86_64}), nullptr);
 }
@@ -60,7 +58,7 @@ TEST(CapabilityMatrix, EveryFallbackIsNamedAndEveryAutoEndsInWhatWorksEverywhere
       EXPECT_TRUE(cell.verdict != Verdict::kWhereFound || *cell.feature != '\0') << row.choice;
     }
   }
-  for (const Axis axis : {Axis::kAttention, Axis::kPrecision}) {
+  for (const Axis axis : {Axis::kAttention, Axis::kPrecision, Axis::kOptimizer}) {
     for (const Platform& platform : kPlatforms) {
       const Cell* const last = CellAt(axis, AutoOrder(axis).back(), platform);
       ASSERT_NE(last, nullptr);
@@ -78,7 +76,7 @@ TEST(NeverWorks, LetsThroughWhatSomePlatformCanDo) {
   job.mutable_resources()->set_arch(v1::ARM64);
   EXPECT_EQ(Problem(job), "") << "whether the card is new enough shows on the machine";
   job.mutable_training()->set_optimizer(v1::Training::ADAMW8BIT);
-  EXPECT_EQ(Problem(job), "") << "not yet is not never";
+  EXPECT_EQ(Problem(job), "") << "whether bitsandbytes is there shows on the machine";
 }
 
 TEST(NeverWorks, RefusesWhatTheNamedPlatformCannotDo) {
@@ -136,6 +134,16 @@ TEST(WhyNot, GoesByTheMachinesFeatures) {
   EXPECT_EQ(WhyNot(AsksOf({}), Machine(v1::CPU, v1::ARM64)), "");
 }
 
+TEST(WhyNot, EightBitStatesNeedBitsandbytes) {
+  v1::Job job;
+  job.mutable_training()->set_optimizer(v1::Training::ADAMW8BIT);
+  EXPECT_EQ(WhyNot(AsksOf(job), Machine(v1::CUDA, v1::ARM64, {features::kBitsandbytes})), "");
+  EXPECT_EQ(WhyNot(AsksOf(job), Machine(v1::CUDA, v1::ARM64)),
+            "ADAMW8BIT needs bitsandbytes, which it does not have (training.optimizer; ADAMW works there)");
+  job.mutable_training()->set_optimizer(v1::Training::OPTIMIZER_AUTO);
+  EXPECT_EQ(WhyNot(AsksOf(job), Machine(v1::MPS, v1::ARM64)), "");
+}
+
 TEST(WhyNot, SlowIsNoObstacle) {
   v1::Job job;
   job.mutable_environment()->set_mixed_precision_dtype(v1::Architecture::BFLOAT16);
@@ -155,6 +163,18 @@ TEST(AutoFallbacks, SayWhatAutoBecomes) {
   EXPECT_THAT(
       AutoFallbacks({}, Machine(v1::CUDA, v1::X86_64, {features::kBf16})),
       ElementsAre(HasSubstr("FLASH_ATTENTION_2 is not for this NVIDIA x86-64 machine without flash_attention_2")));
+}
+
+TEST(AutoFallbacks, TellOfTheOptimizerWhereItWasLeftToAuto) {
+  v1::Job job;
+  job.mutable_training()->set_optimizer(v1::Training::OPTIMIZER_AUTO);
+  const std::vector<std::string> fast = {features::kBf16, features::kFlashAttention2};
+  EXPECT_THAT(AutoFallbacks(job, Machine(v1::CUDA, v1::X86_64, fast)),
+              ElementsAre("training.optimizer: auto takes ADAMW, as ADAMW8BIT is not for this NVIDIA x86-64 machine "
+                          "without bitsandbytes"));
+  EXPECT_THAT(AutoFallbacks(job, Machine(v1::MPS, v1::ARM64, {features::kBf16})),
+              testing::Contains("training.optimizer: auto takes ADAMW, as ADAMW8BIT is not for this Apple Silicon "
+                                "machine"));
 }
 
 TEST(AutoFallbacks, AreSilentOfWhatWasChosen) {

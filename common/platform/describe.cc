@@ -36,8 +36,6 @@ std::string CellText(const Cell& cell) {
                                    : absl::StrCat("yes; `auto` takes ", cell.instead, " without ", cell.feature);
     case Verdict::kWhereFound:
       return absl::StrCat("with ", cell.feature, ", else ", cell.instead);
-    case Verdict::kNotYet:
-      return absl::StrCat("not yet: ", cell.instead);
     case Verdict::kNever:
       break;
   }
@@ -101,8 +99,7 @@ std::string DescribeInventory(const v1::Inventory& inventory) {
     const Asks asks{.explicitly = {{NameOf(row.axis), row.axis, row.choice}}, .backend = inventory.backend()};
     const Cell* const cell = CellAt(row.axis, row.choice, {inventory.backend(), inventory.arch()});
     if (cell == nullptr) continue;
-    const bool works = WhyNot(asks, inventory).empty() && cell->verdict != Verdict::kNotYet;
-    add(NameOf(row.axis), absl::StrCat(row.choice, ": ", works ? "yes" : CellText(*cell)));
+    add(NameOf(row.axis), absl::StrCat(row.choice, ": ", WhyNot(asks, inventory).empty() ? "yes" : CellText(*cell)));
   }
   return text;
 }

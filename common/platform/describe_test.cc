@@ -43,7 +43,7 @@ TEST(DescribeInventory, SaysWhatTheMachineIsAndCan) {
                               "1g.10gb\n"));
   EXPECT_THAT(text, HasSubstr("note        an odd thing\n"));
   EXPECT_THAT(text, HasSubstr("attention   FLASH_ATTENTION_2: yes\n"));
-  EXPECT_THAT(text, HasSubstr("optimizer   ADAMW8BIT: not yet: ADAMW\n"));
+  EXPECT_THAT(text, HasSubstr("optimizer   ADAMW8BIT: with bitsandbytes, else ADAMW\n"));
   EXPECT_THAT(InventoryAsJson(inventory), HasSubstr("\"compute_capability\": \"9.0\""));
   inventory.set_backend(v1::CPU);
   EXPECT_THAT(DescribeInventory(inventory), HasSubstr("attention   FLASH_ATTENTION_2: never: SDPA\n"));

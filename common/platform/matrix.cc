@@ -13,12 +13,12 @@ constexpr Cell kWorks{};
 constexpr Cell WhereFound(const char* feature, const char* instead) { return {Verdict::kWhereFound, feature, instead}; }
 // Works, but `auto` takes it only where the feature is found.
 constexpr Cell SlowWithout(const char* feature, const char* instead) { return {Verdict::kWorks, feature, instead}; }
-constexpr Cell NotYet(const char* instead) { return {Verdict::kNotYet, "", instead}; }
 constexpr Cell Never(const char* instead) { return {Verdict::kNever, "", instead}; }
 
 constexpr Cell kFlash = WhereFound(features::kFlashAttention2, "SDPA");
 constexpr Cell kNoFlash = Never("SDPA");
 constexpr Cell kBf16 = SlowWithout(features::kBf16, "FLOAT32");
+constexpr Cell k8bit = WhereFound(features::kBitsandbytes, "ADAMW");
 constexpr Cell kNoFp16 = Never("BFLOAT16 or FLOAT32");
 
 }  // namespace
@@ -40,11 +40,9 @@ const std::vector<Capability>& CapabilityMatrix() {
       {Axis::kPrecision, "BFLOAT16", {kBf16, kBf16, kBf16, kBf16, kBf16}},
       {Axis::kPrecision, "FLOAT16", {kWorks, kWorks, kWorks, kNoFp16, kNoFp16}},
       {Axis::kOptimizer, "ADAMW", {kWorks, kWorks, kWorks, kWorks, kWorks}},
-      {Axis::kOptimizer,
-       "ADAMW8BIT",
-       {NotYet("ADAMW"), NotYet("ADAMW"), Never("ADAMW"), Never("ADAMW"), Never("ADAMW")}},
+      {Axis::kOptimizer, "ADAMW8BIT", {k8bit, k8bit, Never("ADAMW"), k8bit, k8bit}},
       {Axis::kDevices, "1", {kWorks, kWorks, kWorks, kWorks, kWorks}},
-      {Axis::kDevices, "2 or more", {NotYet("1"), NotYet("1"), Never("1"), NotYet("1"), NotYet("1")}},
+      {Axis::kDevices, "2 or more", {kWorks, kWorks, Never("1"), kWorks, kWorks}},
   };
   return matrix;
 }
@@ -65,6 +63,7 @@ std::vector<const char*> AutoOrder(Axis axis) {
     case Axis::kPrecision:
       return {"BFLOAT16", "FLOAT32"};
     case Axis::kOptimizer:
+      return {"ADAMW8BIT", "ADAMW"};
     case Axis::kDevices:
       break;
   }

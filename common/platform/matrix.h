@@ -21,8 +21,6 @@ enum class Verdict {
   kWorks,
   // Where the machine has the cell's feature.
   kWhereFound,
-  // Could, but the trainer does not know how yet.
-  kNotYet,
   kNever,
 };
 

@@ -9,7 +9,8 @@ python=.deps/torch/bin/python
 # OpenMP's threads wait asleep: spinning beside other work they take ten times as long.
 export OMP_WAIT_POLICY=PASSIVE
 export PYTHONDONTWRITEBYTECODE=1 TRANSFORMERS_OFFLINE=1 HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error HF_HUB_DISABLE_PROGRESS_BARS=1
-${BAZEL:-bazel} build --noshow_progress //tests/parity:dump //worker/data:tokenize_tool //worker/trainer:studio-trainer || exit 1
+${BAZEL:-bazel} build --noshow_progress //tests/parity:dump //tests/parity:optimizer_steps //worker/data:tokenize_tool //worker/trainer:studio-trainer \
+  //controller:studio-controller //worker/agent:studio-worker //worker/data:studio-dataprep //studioctl || exit 1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 broken=0
@@ -26,10 +27,12 @@ run tokenizer_test.py
 run chat_template_test.py
 run tiny_llamas_test.py
 run real_model_test.py
+run adamw8bit_test.py
 if [ "${1:-}" = --full ]; then
   run tiny_llamas_test.py "--cases 24 --seed 8"
   run training_test.py "--steps 20"
   run ddp_test.py "--steps 10"
+  run ranks_test.py "--steps 20"
 else
   run training_test.py "--steps 3"
 fi

@@ -36,11 +36,19 @@ absl::Status FromText(const std::string& text, const std::string& path, google::
   return absl::DataLossError(absl::StrCat(path, " is not a ", message.GetTypeName(), " in text form"));
 }
 
+// Quantised states are bytes, everything else is fp32.
+at::ScalarType TypeInFile(const at::Tensor& tensor) {
+  return tensor.scalar_type() == at::kByte ? at::kByte : at::kFloat;
+}
+safetensors::Dtype DtypeOf(const at::Tensor& tensor) {
+  return TypeInFile(tensor) == at::kByte ? safetensors::Dtype::kU8 : safetensors::Dtype::kF32;
+}
+
 absl::Status WriteTensors(const std::string& path, const TensorsByName& tensors) {
   std::vector<safetensors::TensorSpec> specs;
   for (const auto& [name, tensor] : tensors) {
-    STUDIO_CHECK(tensor.is_cpu() && tensor.is_contiguous() && tensor.scalar_type() == at::kFloat) << name;
-    specs.push_back({name, safetensors::Dtype::kF32, tensor.sizes().vec()});
+    STUDIO_CHECK(tensor.is_cpu() && tensor.is_contiguous() && tensor.scalar_type() == TypeInFile(tensor)) << name;
+    specs.push_back({name, DtypeOf(tensor), tensor.sizes().vec()});
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<safetensors::Writer> writer, safetensors::Writer::Create(path, specs));
   for (const auto& [name, tensor] : tensors) {
@@ -67,10 +75,10 @@ absl::Status CheckTensors(const safetensors::File& file, const TensorsByName& te
     const safetensors::Tensor* found = file.Find(name);
     if (found == nullptr) return absl::DataLossError(absl::StrCat("tensor ", name, " is missing"));
     const at::IntArrayRef shape = tensor.sizes();
-    if (found->info.dtype != safetensors::Dtype::kF32 || at::IntArrayRef(found->info.shape) != shape) {
-      return absl::DataLossError(absl::StrCat("tensor ", name, " is ", std::string(Name(found->info.dtype)), " [",
-                                              absl::StrJoin(found->info.shape, ", "), "], wanted F32 [",
-                                              absl::StrJoin(shape, ", "), "]"));
+    if (found->info.dtype != DtypeOf(tensor) || at::IntArrayRef(found->info.shape) != shape) {
+      return absl::DataLossError(absl::StrCat(
+          "tensor ", name, " is ", std::string(Name(found->info.dtype)), " [", absl::StrJoin(found->info.shape, ", "),
+          "], wanted ", std::string(Name(DtypeOf(tensor))), " [", absl::StrJoin(shape, ", "), "]"));
     }
   }
   if (file.tensors().size() != tensors.size()) {
@@ -84,7 +92,7 @@ absl::Status CopyFrom(const safetensors::File& file, const TensorsByName& tensor
     at::NoGradGuard no_grad;
     for (const auto& [name, tensor] : tensors) {
       const std::string_view data = file.Find(name)->data;
-      const at::Tensor host = at::empty(tensor.sizes(), at::kFloat);
+      const at::Tensor host = at::empty(tensor.sizes(), TypeInFile(tensor));
       // The mapping may have any alignment.
       std::memcpy(host.mutable_data_ptr(), data.data(), data.size());
       tensor.copy_(host);
@@ -92,13 +100,18 @@ absl::Status CopyFrom(const safetensors::File& file, const TensorsByName& tensor
   });
 }
 
+absl::StatusOr<v1::TrainingState> ReadStateFile(Env& env, const std::string& folder) {
+  ASSIGN_OR_RETURN(const std::string text, env.ReadFile(absl::StrCat(folder, "/", kStateFile)));
+  v1::TrainingState state;
+  RETURN_IF_ERROR(FromText(text, kStateFile, state));
+  return state;
+}
+
 absl::StatusOr<v1::TrainingState> ReadChecked(Env& env, const std::string& folder, int rank,
                                               const v1::TrainingState& run, const TensorsByName& tensors) {
   ASSIGN_OR_RETURN(const v1::CheckpointManifest manifest, ReadManifest(env, folder));
   RETURN_IF_ERROR(CheckFiles(folder, manifest));
-  ASSIGN_OR_RETURN(const std::string text, env.ReadFile(absl::StrCat(folder, "/", kStateFile)));
-  v1::TrainingState state;
-  RETURN_IF_ERROR(FromText(text, kStateFile, state));
+  ASSIGN_OR_RETURN(v1::TrainingState state, ReadStateFile(env, folder));
   RETURN_IF_ERROR(CheckSameRun(state, run));
   if (state.step() != manifest.step() || state.step() < 0 || state.step() > run.total_steps()) {
     return absl::DataLossError(
@@ -118,8 +131,8 @@ absl::StatusOr<TensorsByName> CopyToHost(const TensorsByName& tensors) {
     at::NoGradGuard no_grad;
     TensorsByName copies;
     for (const auto& [name, tensor] : tensors) {
-      copies.emplace_back(name,
-                          tensor.detach().to(at::kCPU, at::kFloat, /*non_blocking=*/false, /*copy=*/true).contiguous());
+      copies.emplace_back(
+          name, tensor.detach().to(at::kCPU, TypeInFile(tensor), /*non_blocking=*/false, /*copy=*/true).contiguous());
     }
     return copies;
   });
@@ -167,6 +180,12 @@ absl::StatusOr<v1::CheckpointManifest> ReadManifest(Env& env, const std::string&
   const std::string path = absl::StrCat(folder, "/", kManifestFile);
   ASSIGN_OR_RETURN(const std::string text, env.ReadFile(path));
   return ParseManifest(text, path);
+}
+
+absl::StatusOr<v1::TrainingState> ReadState(Env& env, const std::string& folder) {
+  absl::StatusOr<v1::TrainingState> state = ReadStateFile(env, folder);
+  if (!state.ok()) return WithContext(state.status(), absl::StrCat("checkpoint ", folder, ": "));
+  return state;
 }
 
 absl::StatusOr<v1::TrainingState> ReadCheckpoint(Env& env, const std::string& folder, int rank,

@@ -28,11 +28,11 @@ using TensorsByName = std::vector<std::pair<std::string, at::Tensor>>;
 
 struct Checkpoint {
   v1::TrainingState state;
-  // fp32, contiguous, in the host's memory.
+  // fp32 or bytes, contiguous, in the host's memory.
   TensorsByName tensors;
 };
 
-// Copies, so that training may go on while they are written.
+// Copies, so that training may go on while they are written. Bytes stay bytes; any other type becomes fp32.
 absl::StatusOr<TensorsByName> CopyToHost(const TensorsByName& tensors);
 
 // Replaces what lies in `folder`. Durable on return, the manifest last.
@@ -46,6 +46,10 @@ absl::StatusOr<v1::TrainingState> ReadCheckpoint(Env& env, const std::string& fo
 
 // Checks everything but the files. `name` is for messages.
 absl::StatusOr<v1::CheckpointManifest> ParseManifest(const std::string& text, const std::string& name);
+
+// What lies beside the tensors, unchecked: for what must be known before there are tensors to read into. DataLoss where
+// it is no such text.
+absl::StatusOr<v1::TrainingState> ReadState(Env& env, const std::string& folder);
 
 // The manifest alone.
 absl::StatusOr<v1::CheckpointManifest> ReadManifest(Env& env, const std::string& folder);

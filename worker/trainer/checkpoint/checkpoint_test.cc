@@ -1,5 +1,6 @@
 #include "worker/trainer/checkpoint/checkpoint.h"
 
+#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -54,6 +55,18 @@ TEST_F(CheckpointTest, GivesBackTheSameBits) {
   EXPECT_EQ(state.SerializeAsString(), checkpoint_.state.SerializeAsString());
   EXPECT_TRUE(at::equal(into_[0].second, checkpoint_.tensors[0].second));
   EXPECT_TRUE(at::equal(into_[1].second, checkpoint_.tensors[1].second));
+}
+
+TEST_F(CheckpointTest, KeepsBytesAsBytes) {
+  const at::Tensor bytes = at::arange(256, at::kByte);
+  ASSERT_OK_AND_ASSIGN(const TensorsByName copy, CopyToHost({{"w#exp_avg_8bit", bytes}}));
+  checkpoint_.tensors.push_back(copy[0]);
+  into_.emplace_back("w#exp_avg_8bit", at::zeros({256}, at::kByte));
+  Write();
+  ASSERT_OK(Read());
+  EXPECT_TRUE(at::equal(into_[2].second, bytes));
+  into_[2].second = at::zeros({256});
+  EXPECT_THAT(Read(), StatusIs(absl::StatusCode::kDataLoss, HasSubstr("is U8 [256], wanted F32 [256]")));
 }
 
 TEST_F(CheckpointTest, ListsItsFilesInTheManifest) {

@@ -16,12 +16,12 @@
 #include "worker/trainer/checkpoint/identity.h"
 #include "worker/trainer/data_feed/batch_dump.h"
 #include "worker/trainer/data_feed/row_store.h"
+#include "worker/trainer/device/runtime.h"
 #include "worker/trainer/eval/samples.h"
 #include "worker/trainer/loop/result.h"
 #include "worker/trainer/loop/setup.h"
 #include "worker/trainer/loop/train_loop.h"
 #include "worker/trainer/parallel/sync.h"
-#include "worker/trainer/probe/device.h"
 
 namespace studio {
 namespace {
@@ -45,6 +45,7 @@ absl::StatusOr<v1::TrainingState> IdentityOf(const v1::TrainerTask& task, const 
   v1::TrainingState identity;
   identity.set_total_steps(setup.feed.total_steps);
   *identity.mutable_job() = SettingsThatDecide(task.job());
+  identity.mutable_job()->mutable_training()->set_optimizer(setup.optimizer_kind);
   identity.set_data_key(data.key);
   ASSIGN_OR_RETURN(*identity.mutable_model_key(), ModelKey(env, task.job().architecture().llm_backbone()));
   *identity.mutable_plan() = setup.plan;
@@ -176,6 +177,7 @@ absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, 
   summary.total_steps = setup.feed.total_steps;
   summary.tokens_seen = loop.state().tokens_seen();
   summary.step = setup.gradients->description();
+  summary.optimizer = v1::Training::Optimizer_Name(setup.optimizer_kind);
   summary.device = setup.model->options().device.str();
   summary.peak_memory_bytes = PeakMemoryBytes(setup.model->options().device);
   summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -10,8 +10,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "common/status/macros.h"
-#include "worker/trainer/model/torch_status.h"
-#include "worker/trainer/probe/device.h"
+#include "worker/trainer/device/device.h"
+#include "worker/trainer/device/traits.h"
+#include "worker/trainer/loop/choose_optimizer.h"
 #include "worker/trainer/probe/host.h"
 
 namespace studio {
@@ -51,7 +52,7 @@ absl::StatusOr<std::unique_ptr<Ranks>> Meet(const v1::TrainerTask& task, const R
 }
 
 // Ranks that begin apart would train apart, whatever they exchange.
-absl::Status TakeWeightsOfRankZero(const AdamW& optimizer, Ranks& ranks) {
+absl::Status TakeWeightsOfRankZero(const Optimizer& optimizer, Ranks& ranks) {
   for (const at::Tensor& weight : optimizer.weights()) {
     RETURN_IF_ERROR(ranks.Broadcast(weight, "the weights that training starts from"));
     // Backends write past the count of versions, by which copies in other types are refreshed.
@@ -62,15 +63,13 @@ absl::Status TakeWeightsOfRankZero(const AdamW& optimizer, Ranks& ranks) {
 
 absl::StatusOr<ModelOptions> OptionsOf(const v1::Job& job, const v1::BatchPlan& plan, int device_index) {
   const v1::Training& training = job.training();
-  if (training.optimizer() != v1::Training::ADAMW) {
-    return absl::UnimplementedError("training.optimizer: ADAMW8BIT is not there yet; use ADAMW");
-  }
   ModelOptions options;
   ASSIGN_OR_RETURN(options.device, ChooseDevice(job.resources().backend(), device_index));
-  ASSIGN_OR_RETURN(options.compute_dtype, ComputeType(job.environment().mixed_precision_dtype(), options.device));
+  const DeviceTraits traits = TraitsOf(options.device);
+  ASSIGN_OR_RETURN(options.compute_dtype, ComputeType(job.environment().mixed_precision_dtype(), traits));
   options.base_dtype = options.compute_dtype;
   if (job.architecture().backbone_dtype() != v1::Architecture::DTYPE_AUTO) {
-    ASSIGN_OR_RETURN(options.base_dtype, ComputeType(job.architecture().backbone_dtype(), options.device));
+    ASSIGN_OR_RETURN(options.base_dtype, ComputeType(job.architecture().backbone_dtype(), traits));
   }
   // Asked for by name, bfloat16 is all that is kept of a weight (docs/precision.md).
   if (job.architecture().backbone_dtype() == v1::Architecture::BFLOAT16) options.trained_dtype = at::kBFloat16;
@@ -89,15 +88,6 @@ absl::StatusOr<ModelOptions> OptionsOf(const v1::Job& job, const v1::BatchPlan& 
   options.attention = AttentionOf(training.attention_implementation());
   options.neftune_alpha = job.augmentation().neftune_noise_alpha();
   return options;
-}
-
-std::unique_ptr<AdamW> MakeOptimizer(CausalLm& model, const v1::Training& training, const Operations& operations) {
-  std::vector<AdamW::Parameter> parameters;
-  for (const NamedParameter& p : model.TrainableParameters()) parameters.push_back({p.name, p.tensor, p.decay});
-  return std::make_unique<AdamW>(std::move(parameters),
-                                 AdamW::Options{training.adam_beta1(), training.adam_beta2(), training.adam_epsilon(),
-                                                training.weight_decay(), model.options().seed},
-                                 operations.operations);
 }
 
 }  // namespace
@@ -130,6 +120,11 @@ absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport
   at::set_num_threads(setup.threads);
 
   ASSIGN_OR_RETURN(ModelOptions options, OptionsOf(job, setup.plan, DeviceIndex(task.rank())));
+  // Before the weights are loaded, which may take minutes.
+  ASSIGN_OR_RETURN(OptimizerChoice optimizer,
+                   ChooseOptimizer(job.training().optimizer(), options.lora ? at::kFloat : options.trained_dtype,
+                                   options.device, task.resume_dir(), env));
+  setup.optimizer_kind = optimizer.kind();
   ASSIGN_OR_RETURN(setup.ranks, Meet(task, place, options.device));
   ASSIGN_OR_RETURN(setup.step, ChooseStep(step, options));
   options.bordered = setup.step.planned;
@@ -140,8 +135,7 @@ absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport
                                                    " is above the model's context of ",
                                                    setup.model->architecture().max_positions, " tokens"));
   }
-  ASSIGN_OR_RETURN(setup.optimizer,
-                   CatchTorch([&] { return MakeOptimizer(*setup.model, job.training(), setup.operations); }));
+  ASSIGN_OR_RETURN(setup.optimizer, optimizer.Make(*setup.model, job.training(), setup.operations.operations));
   RETURN_IF_ERROR(TakeWeightsOfRankZero(*setup.optimizer, *setup.ranks));
   return setup;
 }

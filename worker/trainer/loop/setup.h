@@ -14,7 +14,7 @@
 #include "worker/trainer/data_feed/feed_plan.h"
 #include "worker/trainer/loop/gradients.h"
 #include "worker/trainer/model/causal_lm.h"
-#include "worker/trainer/optim/adamw.h"
+#include "worker/trainer/optim/optimizer.h"
 #include "worker/trainer/optim/schedule.h"
 #include "worker/trainer/parallel/ranks.h"
 
@@ -35,7 +35,9 @@ struct RunSetup {
   Schedule schedule;
   std::unique_ptr<CausalLm> model;
   // Its parameters are the model's: it goes first.
-  std::unique_ptr<AdamW> optimizer;
+  std::unique_ptr<Optimizer> optimizer;
+  // Which it is: never AUTO.
+  v1::Training::Optimizer optimizer_kind = v1::Training::ADAMW;
   StepChoice step;
   Operations operations;
   // Made once the rows are known: see Gradients::Create.
@@ -46,6 +48,7 @@ struct RunSetup {
 // The task's plan where it has one, else what the job says.
 v1::BatchPlan PlanOf(const v1::TrainerTask& task);
 
+// `env`: where a checkpoint to go on from is read, and compiled kernels are kept.
 absl::StatusOr<RunSetup> SetUp(const v1::TrainerTask& task, const v1::DataReport& data, StepAsked step,
                                const RankPlace& place, Env& env);
 

@@ -16,6 +16,7 @@ std::string SummaryJson(const RunSummary& summary) {
   json["tokens_seen"] = summary.tokens_seen;
   json["seconds"] = summary.seconds;
   json["device"] = summary.device;
+  json["optimizer"] = summary.optimizer;
   json["step"] = summary.step;
   json["samples"] = nlohmann::json::array();
   for (const v1::Sample& sample : summary.samples) {

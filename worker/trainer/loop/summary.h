@@ -29,6 +29,8 @@ struct RunSummary {
   int64_t peak_memory_bytes = 0;
   double seconds = 0;
   std::string device;
+  // ADAMW or ADAMW8BIT, where it was left to auto too.
+  std::string optimizer;
   // Which schedule made the gradients, and why.
   std::string step;
   // Files under out_dir/result; empty where it stopped.

@@ -15,10 +15,10 @@
 #include "worker/trainer/checkpoint/checkpoint_folder.h"
 #include "worker/trainer/data_feed/batch_builder.h"
 #include "worker/trainer/data_feed/permutation.h"
+#include "worker/trainer/device/runtime.h"
 #include "worker/trainer/eval/evaluate.h"
 #include "worker/trainer/model/torch_status.h"
 #include "worker/trainer/parallel/sync.h"
-#include "worker/trainer/probe/device.h"
 #include "worker/trainer/status/failure.h"
 
 namespace studio {
@@ -49,7 +49,7 @@ TrainLoop::TrainLoop(Parts parts, RunSummary& summary)
       }) {}
 
 absl::Status TrainLoop::Resume(const std::string& folder) {
-  AdamW& optimizer = *parts_.setup.optimizer;
+  Optimizer& optimizer = *parts_.setup.optimizer;
   ASSIGN_OR_RETURN(const v1::TrainingState read,
                    ReadCheckpoint(parts_.env, folder, /*rank=*/0, parts_.identity, optimizer.State()));
   state_.set_step(read.step());

@@ -10,6 +10,7 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/triu.h>
@@ -19,6 +20,8 @@
 #include <limits>
 #include <tuple>
 
+#include "absl/strings/str_cat.h"
+#include "worker/trainer/device/traits.h"
 #include "worker/trainer/model/cpu_kernels.h"
 #include "worker/trainer/model/dispatch.h"
 
@@ -160,6 +163,15 @@ at::Tensor Rotated(const at::Tensor& heads, const at::Tensor& cosine, const at::
   return at::cat({a * c - b * s, b * c + a * s}, 2).to(heads.scalar_type());
 }
 
+// LibTorch chooses between memory-efficient and plain kernels itself.
+at::Tensor Scaled(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
+  if (TrustsIsCausal(q.device())) {
+    return at::scaled_dot_product_attention(q, k, v, {}, 0.0, /*is_causal=*/true);
+  }
+  const at::Tensor earlier = at::ones({q.size(2), k.size(2)}, q.options().dtype(at::kBool)).tril();
+  return at::scaled_dot_product_attention(q, k, v, earlier, 0.0, /*is_causal=*/false);
+}
+
 // The reference, by autograd: any device, type and head size.
 at::Tensor PlainAttention(const at::Tensor& qkv, const Pass& pass) {
   const at::Tensor heads = qkv.view({qkv.size(0), -1, pass.head_dim});
@@ -191,7 +203,7 @@ at::Tensor PlainAttention(const at::Tensor& qkv, const Pass& pass) {
           at::matmul(q, k.transpose(2, 3)).to(at::kFloat) / std::sqrt(static_cast<double>(pass.head_dim)) + mask;
       out = at::matmul(at::softmax(scores, -1).to(q.scalar_type()), values);
     } else {
-      out = at::scaled_dot_product_attention(q, k, values, {}, 0.0, /*is_causal=*/true);
+      out = Scaled(q, k, values);
     }
     outs.push_back(out.squeeze(0).transpose(0, 1).reshape({length, pass.heads * pass.head_dim}));
   }
@@ -213,10 +225,13 @@ void RotateInPlace(at::Tensor& qkv, const Pass& pass, double sign) {
   heads.copy_(Rotated(heads, pass.cosine, pass.sine, sign));
 }
 
-Attention ResolveAttention(Attention asked, const at::Device& device, at::ScalarType dtype, int64_t head_dim) {
-  if (asked != Attention::kAuto) return asked;
-  const bool half = dtype == at::kBFloat16 || dtype == at::kHalf;
-  return device.is_cuda() && half && head_dim % 8 == 0 && head_dim <= 256 ? Attention::kFlash : Attention::kSdpa;
+absl::StatusOr<Attention> ResolveAttention(Attention asked, at::Device device, at::ScalarType dtype, int64_t head_dim) {
+  if (asked != Attention::kAuto && asked != Attention::kFlash) return asked;
+  const std::string why = WhyNoFlashAttention(TraitsOf(device), dtype, head_dim);
+  if (why.empty()) return Attention::kFlash;
+  if (asked == Attention::kAuto) return Attention::kSdpa;
+  return absl::InvalidArgumentError(
+      absl::StrCat("training.attention_implementation: FLASH_ATTENTION_2 does not run here: ", why, "; use SDPA"));
 }
 
 at::Tensor SelfAttention(const at::Tensor& qkv, const PassPtr& pass) {

@@ -4,6 +4,7 @@
 
 #include <ATen/core/TensorBody.h>
 
+#include "absl/status/statusor.h"
 #include "worker/trainer/model/pass.h"
 
 namespace studio {
@@ -14,7 +15,8 @@ at::Tensor SelfAttention(const at::Tensor& qkv, const PassPtr& pass);
 // Turns the heads of q and k by their positions' angles, in place where gradients are off.
 void RotateInPlace(at::Tensor& qkv, const Pass& pass, double sign);
 
-// What kAuto stands for on this device and type; InvalidArgument is the caller's to say for what a device lacks.
-Attention ResolveAttention(Attention asked, const at::Device& device, at::ScalarType dtype, int64_t head_dim);
+// What kAuto stands for on this device and type. InvalidArgument where kFlash is asked for and does not run there, with
+// the reason.
+absl::StatusOr<Attention> ResolveAttention(Attention asked, at::Device device, at::ScalarType dtype, int64_t head_dim);
 
 }  // namespace studio

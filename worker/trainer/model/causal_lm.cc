@@ -100,8 +100,10 @@ void CausalLm::MoveTo(at::Device device) {
   }
   impl_->cosine_table = at::Tensor();
   impl_->sine_table = at::Tensor();
+  // Asked for by name where it was loaded, FlashAttention does not come along to a host.
   impl_->attention =
-      ResolveAttention(impl_->options.attention, device, impl_->options.compute_dtype, impl_->arch.head_dim);
+      ResolveAttention(impl_->options.attention, device, impl_->options.compute_dtype, impl_->arch.head_dim)
+          .value_or(Attention::kSdpa);
 }
 
 }  // namespace studio

@@ -208,10 +208,8 @@ absl::StatusOr<std::unique_ptr<CausalLm>> CausalLm::Load(const std::string& dir,
   impl->dir = dir;
   impl->options = options;
   ASSIGN_OR_RETURN(impl->arch, ReadArchitecture(dir));
-  impl->attention = ResolveAttention(options.attention, options.device, options.compute_dtype, impl->arch.head_dim);
-  if (impl->attention == Attention::kFlash && !options.device.is_cuda()) {
-    return absl::InvalidArgumentError("attention_implementation FLASH_ATTENTION_2 needs CUDA; SDPA works everywhere");
-  }
+  ASSIGN_OR_RETURN(impl->attention,
+                   ResolveAttention(options.attention, options.device, options.compute_dtype, impl->arch.head_dim));
   if (!options.adapter_dir.empty() && !options.lora) {
     return absl::InvalidArgumentError("pretrained_adapter is given, but lora is off");
   }

@@ -9,6 +9,7 @@
 #include <gtest/gtest.h>
 
 #include "worker/trainer/kernels/aten_operations.h"
+#include "worker/trainer/optim/adamw_by_chance.h"
 #include "worker/trainer/optim/clip.h"
 
 namespace studio {
@@ -82,13 +83,14 @@ TEST(AdamW, GoesOnBitForBitFromARestoredState) {
 }
 
 // The same problem in both types: what bf16 loses it loses without a direction.
-TEST(AdamW, InBfloat16GoesWhereFp32Goes) {
+TEST(AdamWByChance, GoesWhereFp32Goes) {
   const auto make = [](at::ScalarType type) { return Leaf(at::full({64, 64}, 0.5, type)); };
   const at::Tensor wide = make(at::kFloat), narrow = make(at::kBFloat16);
   AdamW exact({{"w", wide}}, {0.9, 0.999, 1e-8, 0.1});
-  AdamW rounded({{"w", narrow}}, {0.9, 0.999, 1e-8, 0.1}, kernels::MakeAtenOperations());
+  AdamWByChance rounded({{"w", narrow}}, {0.9, 0.999, 1e-8, 0.1}, kernels::MakeAtenOperations());
   for (int step = 0; step < 40; ++step) {
-    for (const auto& [optimizer, weight] : {std::pair(&exact, wide), std::pair(&rounded, narrow)}) {
+    for (const auto& [optimizer, weight] :
+         {std::pair<Optimizer*, at::Tensor>(&exact, wide), std::pair<Optimizer*, at::Tensor>(&rounded, narrow)}) {
       optimizer->ZeroGrads();
       weight.mutable_grad().copy_(weight.detach() + 0.1 * step);
       // A twentieth of a weight's last place: to the nearest, none would ever move.
@@ -103,8 +105,8 @@ TEST(AdamW, InBfloat16GoesWhereFp32Goes) {
   for (const auto& [name, tensor] : rounded.State()) EXPECT_EQ(tensor.scalar_type(), at::kBFloat16) << name;
 }
 
-TEST(AdamW, InBfloat16GoesOnBitForBitFromARestoredState) {
-  const auto train = [](AdamW& optimizer, const at::Tensor& weight, int from, int to) {
+TEST(AdamWByChance, GoesOnBitForBitFromARestoredState) {
+  const auto train = [](Optimizer& optimizer, const at::Tensor& weight, int from, int to) {
     for (int step = from; step < to; ++step) {
       weight.mutable_grad().fill_(0.3 + step);
       optimizer.ClipAndStep(0.01, 1.0);
@@ -112,9 +114,9 @@ TEST(AdamW, InBfloat16GoesOnBitForBitFromARestoredState) {
   };
   const auto leaf = [](double value) { return Leaf(at::full({5, 7}, value, at::kBFloat16)); };
   const at::Tensor whole = leaf(1), first = leaf(1), second = leaf(9);
-  AdamW uninterrupted({{"w", whole}}, {}, kernels::MakeAtenOperations());
-  AdamW before({{"w", first}}, {}, kernels::MakeAtenOperations());
-  AdamW after({{"w", second}}, {}, kernels::MakeAtenOperations());
+  AdamWByChance uninterrupted({{"w", whole}}, {}, kernels::MakeAtenOperations());
+  AdamWByChance before({{"w", first}}, {}, kernels::MakeAtenOperations());
+  AdamWByChance after({{"w", second}}, {}, kernels::MakeAtenOperations());
   train(uninterrupted, whole, 0, 6);
   train(before, first, 0, 3);
   const auto from = before.State(), to = after.State();

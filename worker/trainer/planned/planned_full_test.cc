@@ -5,7 +5,7 @@
 
 #include "common/status/testing.h"
 #include "worker/trainer/model/tiny_model.h"
-#include "worker/trainer/optim/adamw.h"
+#include "worker/trainer/optim/make_adamw.h"
 #include "worker/trainer/planned/planned_testing.h"
 
 namespace studio::planned {
@@ -64,20 +64,20 @@ TEST_P(PlannedFullCases, TrainsInTheOptimizersBufferAsTheReferenceTrains) {
   for (const bool planned : {true, false}) {
     ASSERT_OK_AND_ASSIGN(const auto model, LoadTiny("full_train_" + GetParam().name, Full(), GetParam().config));
     FillAll(*model);
-    std::vector<AdamW::Parameter> parameters;
+    std::vector<Optimizer::Parameter> parameters;
     for (const NamedParameter& p : model->TrainableParameters()) parameters.push_back({p.name, p.tensor, p.decay});
-    AdamW optimizer(std::move(parameters), {.weight_decay = 0.1});
+    const std::unique_ptr<Optimizer> optimizer = MakeAdamW(parameters, {.weight_decay = 0.1}, MakeOperations());
     PlannedStep step(*model, 64, MakeOperations());
     std::vector<double>& own = losses.emplace_back();
     for (int i = 0; i < 8; ++i) {
       double loss = 0;
-      optimizer.ZeroGrads();
+      optimizer->ZeroGrads();
       for (const Batch& batch : Ragged()) {
         loss += planned ? step.AccumulateGradients(batch, 0.02).item<double>()
                         : model->AccumulateGradients(batch, 0.02).loss_sum;
       }
       own.push_back(loss);
-      optimizer.ClipAndStep(0.01, 1.0);
+      optimizer->ClipAndStep(0.01, 1.0);
     }
   }
   EXPECT_LT(losses[0].back(), 0.5 * losses[0].front());
@@ -89,18 +89,18 @@ TEST(PlannedFull, TrainsInBfloat16AsInFp32ButForNoise) {
   std::vector<double> last;
   for (const at::ScalarType type : {at::kFloat, at::kBFloat16}) {
     ASSERT_OK_AND_ASSIGN(const auto model, LoadTiny("full_types", Full(type)));
-    std::vector<AdamW::Parameter> parameters;
+    std::vector<Optimizer::Parameter> parameters;
     for (const NamedParameter& p : model->TrainableParameters()) parameters.push_back({p.name, p.tensor, p.decay});
-    AdamW optimizer(std::move(parameters), {}, MakeOperations());
+    const std::unique_ptr<Optimizer> optimizer = MakeAdamW(parameters, {}, MakeOperations());
     PlannedStep step(*model, 64, MakeOperations());
     double first = 0, loss = 0;
     // Steps that a weight in bf16 could not take if it were rounded to the nearest.
     for (int i = 0; i < 100; ++i) {
       loss = 0;
-      optimizer.ZeroGrads();
+      optimizer->ZeroGrads();
       for (const Batch& batch : Ragged()) loss += step.AccumulateGradients(batch, 0.02).item<double>();
       if (i == 0) first = loss;
-      optimizer.ClipAndStep(5e-4, 1.0);
+      optimizer->ClipAndStep(5e-4, 1.0);
     }
     EXPECT_LT(loss, 0.9 * first);
     last.push_back(loss);

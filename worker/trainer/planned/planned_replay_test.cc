@@ -5,7 +5,7 @@
 
 #include "common/status/testing.h"
 #include "worker/trainer/model/tiny_model.h"
-#include "worker/trainer/optim/adamw.h"
+#include "worker/trainer/optim/make_adamw.h"
 #include "worker/trainer/planned/planned_testing.h"
 
 namespace studio::planned {
@@ -22,13 +22,13 @@ Run Train(const ModelOptions& options, bool record) {
   auto model = LoadTiny(options.lora ? "replay_lora" : "replay_full", options);
   EXPECT_OK(model.status());
   FillAll(**model);
-  std::vector<AdamW::Parameter> parameters;
+  std::vector<Optimizer::Parameter> parameters;
   for (const NamedParameter& p : (*model)->TrainableParameters()) parameters.push_back({p.name, p.tensor, p.decay});
-  AdamW optimizer(std::move(parameters), {.weight_decay = 0.1}, MakeOperations());
+  const std::unique_ptr<Optimizer> optimizer = MakeAdamW(parameters, {.weight_decay = 0.1}, MakeOperations());
   PlannedStep step(**model, 60, MakeOperations(), {.loss_rows = 16, .record = record});
   Run run;
   for (uint64_t i = 0; i < 10; ++i) {
-    optimizer.ZeroGrads();
+    optimizer->ZeroGrads();
     double loss = 0;
     for (uint64_t micro = 0; micro < 2; ++micro) {
       const int64_t first = i % 3 == 2 ? 20 : 30;
@@ -37,11 +37,11 @@ Run Train(const ModelOptions& options, bool record) {
       loss += step.AccumulateGradients(batch, 0.01 + 0.001 * static_cast<double>(i)).item<double>();
     }
     run.losses.push_back(loss);
-    optimizer.ClipAndStep(1e-3 * static_cast<double>(1 + i), 1.0);
+    optimizer->ClipAndStep(1e-3 * static_cast<double>(1 + i), 1.0);
     step.Refresh();
   }
   run.replays = step.replays().replays();
-  run.weights = optimizer.weights();
+  run.weights = optimizer->weights();
   return run;
 }
 

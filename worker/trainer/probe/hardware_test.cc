@@ -3,7 +3,7 @@
 
 #include "common/platform/markers.h"
 #include "common/status/testing.h"
-#include "worker/trainer/probe/device.h"
+#include "worker/trainer/device/runtime.h"
 #include "worker/trainer/probe/inventory.h"
 
 namespace studio {

@@ -8,8 +8,9 @@
 #include "absl/strings/str_cat.h"
 #include "common/platform/detect.h"
 #include "common/version/version.h"
+#include "worker/trainer/device/device.h"
+#include "worker/trainer/device/runtime.h"
 #include "worker/trainer/probe/cuda_driver.h"
-#include "worker/trainer/probe/device.h"
 #include "worker/trainer/probe/host.h"
 #include "worker/trainer/probe/optional_libraries.h"
 
@@ -44,9 +45,9 @@ MachineFacts AskMachine() {
   for (int i = 0; i < DeviceCount(v1::CUDA); ++i) facts.cuda.push_back(FactsOfCuda(i));
   if (at::hasMPS()) {
     facts.metal.emplace();
-    facts.metal->working_set_bytes = static_cast<int64_t>(at::detail::getMPSHooks().getRecommendedMaxMemory());
+    facts.metal->working_set_bytes = ReadDeviceMemory(at::Device(at::kMPS, 0)).total_bytes;
   }
-  facts.libraries = FindOptionalLibraries();
+  facts.libraries = FindOptionalLibraries(!facts.cuda.empty());
   if (facts.cuda.empty()) facts.unused_driver = CudaOfDriver();
   return facts;
 }

@@ -2,10 +2,8 @@
 
 #include <dlfcn.h>
 
-#include <cstdlib>
-#include <vector>
-
 #include "common/platform/features.h"
+#include "worker/trainer/probe/bitsandbytes.h"
 
 namespace studio {
 namespace {
@@ -14,30 +12,13 @@ constexpr char kNvmlLibrary[] = "libnvidia-ml.so.1";
 
 void* Open(const std::string& path) { return dlopen(path.c_str(), RTLD_LAZY | RTLD_LOCAL); }
 
-// The wheel has one library for each CUDA; LibTorch's own decides which of them can be loaded.
-std::vector<std::string> BitsandbytesNames() {
-  std::vector<std::string> names;
-  if (const char* path = std::getenv("STUDIO_BITSANDBYTES"); path != nullptr && *path != '\0') names.emplace_back(path);
-  for (const char* cuda : {"130", "129", "128", "126"}) {
-    names.push_back(std::string("libbitsandbytes_cuda") + cuda + ".so");
-  }
-  return names;
-}
-
-bool AnyOpens(const std::vector<std::string>& names) {
-  for (const std::string& name : names) {
-    if (Open(name) != nullptr) return true;
-  }
-  return false;
-}
-
 }  // namespace
 
-std::set<std::string> FindOptionalLibraries() {
+std::set<std::string> FindOptionalLibraries(bool cuda) {
   std::set<std::string> found;
   if (Open(kNvmlLibrary) != nullptr) found.insert(features::kNvml);
   if (Open("libnccl.so.2") != nullptr) found.insert(features::kNccl);
-  if (AnyOpens(BitsandbytesNames())) found.insert(features::kBitsandbytes);
+  if (OpenBitsandbytes(cuda).ok()) found.insert(features::kBitsandbytes);
   return found;
 }
 

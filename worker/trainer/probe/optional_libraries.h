@@ -6,9 +6,9 @@
 
 namespace studio {
 
-// Of common/platform/features.h: nvml, nccl, bitsandbytes, where the loader finds a library of theirs. bitsandbytes is
-// also looked for at the path that STUDIO_BITSANDBYTES names. A library that is found stays loaded.
-std::set<std::string> FindOptionalLibraries();
+// Of common/platform/features.h: nvml, nccl, bitsandbytes, where the loader finds a library of theirs (bitsandbytes:
+// see bitsandbytes.h; with kernels for CUDA where `cuda`). A library that is found stays loaded.
+std::set<std::string> FindOptionalLibraries(bool cuda);
 
 // The NVIDIA driver's own version ("580.82.07") by NVML; empty where that is not there.
 std::string NvidiaDriverVersion();

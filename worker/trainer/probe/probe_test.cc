@@ -1,10 +1,7 @@
-#include <ATen/ops/zeros.h>
-
 #include <cstdlib>
 
 #include "common/status/testing.h"
-#include "worker/trainer/probe/device.h"
-#include "worker/trainer/probe/host.h"
+#include "worker/trainer/probe/bitsandbytes.h"
 #include "worker/trainer/probe/inventory.h"
 #include "worker/trainer/probe/optional_libraries.h"
 
@@ -33,34 +30,18 @@ TEST(Inventory, DescribesThisMachineAsACpuInTheCpuFlavour) {
 #endif
 }
 
-TEST(OptionalLibraries, FindsBitsandbytesWhereItIsSaidToBe) {
+TEST(OptionalLibraries, BitsandbytesIsWhatHasItsFunctions) {
   unsetenv("STUDIO_BITSANDBYTES");
-  const std::set<std::string> without = FindOptionalLibraries();
+  const std::set<std::string> without = FindOptionalLibraries(/*cuda=*/false);
   ASSERT_EQ(setenv("STUDIO_BITSANDBYTES", "/no/such/library.so", 1), 0);
-  EXPECT_EQ(FindOptionalLibraries(), without) << "a wrong path is no error";
-  // Any library that loads will do: what is looked for is the path.
+  EXPECT_EQ(FindOptionalLibraries(/*cuda=*/false), without) << "a wrong path is no error";
+  EXPECT_THAT(OpenBitsandbytes(/*cuda=*/false),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("/no/such/library.so; set STUDIO_BITSANDBYTES")));
+  // It exists and loads, but is another library.
   ASSERT_EQ(setenv("STUDIO_BITSANDBYTES", "libdl.so.2", 1), 0);
-  EXPECT_THAT(FindOptionalLibraries(), testing::Contains("bitsandbytes"));
+  EXPECT_THAT(OpenBitsandbytes(/*cuda=*/false),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("it has no cquantize_blockwise_cpu_fp32")));
   unsetenv("STUDIO_BITSANDBYTES");
-}
-
-TEST(ChooseDevice, NeverFallsBackSilently) {
-  ASSERT_OK_AND_ASSIGN(const at::Device device, ChooseDevice(v1::BACKEND_AUTO, 0));
-  EXPECT_TRUE(device.is_cpu());
-  EXPECT_THAT(ChooseDevice(v1::CUDA, 0), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("CUDA was asked for")));
-}
-
-TEST(ComputeType, RefusesFloat16OnCpu) {
-  EXPECT_THAT(ComputeType(v1::Architecture::FLOAT16, at::kCPU),
-              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("FLOAT16")));
-  ASSERT_OK_AND_ASSIGN(const at::ScalarType type, ComputeType(v1::Architecture::DTYPE_AUTO, at::kCPU));
-  EXPECT_EQ(type, CpuHasNativeBf16() ? at::kBFloat16 : at::kFloat);
-}
-
-TEST(PeakMemory, RisesWithWhatIsAllocated) {
-  const int64_t before = PeakMemoryBytes(at::kCPU);
-  { const at::Tensor large = at::zeros({256 << 20}, at::kByte).fill_(1); }
-  EXPECT_GE(PeakMemoryBytes(at::kCPU), before + (200 << 20));
 }
 
 }  // namespace

@@ -235,6 +235,17 @@ grpc::Status FakeController::ListWorkers(grpc::ServerContext*, const v1::ListWor
   return grpc::Status::OK;
 }
 
+grpc::Status FakeController::ConfirmWorkerDead(grpc::ServerContext*, const v1::ConfirmWorkerDeadRequest* request,
+                                               v1::WorkerRecord* response) {
+  for (const v1::WorkerRecord& worker : workers_) {
+    if (worker.id() != request->id()) continue;
+    if (worker.connected()) return grpc::Status(grpc::StatusCode::FAILED_PRECONDITION, "worker is in contact");
+    *response = worker;
+    return grpc::Status::OK;
+  }
+  return grpc::Status(grpc::StatusCode::NOT_FOUND, "no worker \"" + request->id() + "\"");
+}
+
 grpc::Status FakeController::GetVersion(grpc::ServerContext*, const v1::GetVersionRequest*,
                                         v1::GetVersionResponse* response) {
   response->set_version("0.1.0");

@@ -55,6 +55,7 @@ class FakeController final : public v1::Controller::Service {
   grpc::Status RetryJob(grpc::ServerContext*, const v1::RetryJobRequest*, v1::SubmitJobResponse*) override;
   grpc::Status ReadLogs(grpc::ServerContext*, const v1::ReadLogsRequest*, grpc::ServerWriter<v1::LogLines>*) override;
   grpc::Status ListWorkers(grpc::ServerContext*, const v1::ListWorkersRequest*, v1::ListWorkersResponse*) override;
+  grpc::Status ConfirmWorkerDead(grpc::ServerContext*, const v1::ConfirmWorkerDeadRequest*, v1::WorkerRecord*) override;
   grpc::Status GetVersion(grpc::ServerContext*, const v1::GetVersionRequest*, v1::GetVersionResponse*) override;
 
  private:

@@ -388,6 +388,13 @@ TEST_F(StudioctlTest, AResultThatNamesPathsOutsideTheFolderIsRefused) {
   EXPECT_FALSE(folder_.Has("evil"));
 }
 
+TEST_F(StudioctlTest, ConfirmsThatAWorkerIsDead) {
+  controller_.AddWorker().set_id("w1");
+  EXPECT_EQ(Run({"workers", "confirm-dead", "w1"}).out, "w1 is dead; its jobs start anew\n");
+  EXPECT_NE(Run({"workers", "confirm-dead", "w9"}).code, kDone);
+  EXPECT_EQ(Run({"workers", "confirm-dead"}).code, kUsage);
+}
+
 TEST_F(StudioctlTest, WorkersAndVersion) {
   v1::WorkerRecord& worker = controller_.AddWorker();
   ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(

@@ -1,3 +1,4 @@
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,19 @@ ExitCode Workers(Connection& connection, const Settings& settings) {
   if (!response.ok()) return Fail(connection.console(), response.status());
   const std::vector<v1::WorkerRecord> workers(response->workers().begin(), response->workers().end());
   connection.console().out << PrintWorkers(workers, settings.output, absl::Now()) << std::flush;
+  return kDone;
+}
+
+ExitCode ConfirmDead(Connection& connection, const std::vector<std::string>& ids) {
+  for (const std::string& id : ids) {
+    v1::ConfirmWorkerDeadRequest request;
+    request.set_id(id);
+    const auto worker = connection.Call<v1::WorkerRecord>([&](grpc::ClientContext& context, v1::WorkerRecord& answer) {
+      return connection.stub().ConfirmWorkerDead(&context, request, &answer);
+    });
+    if (!worker.ok()) return Fail(connection.console(), worker.status());
+    connection.console().out << id << " is dead; its jobs start anew" << std::endl;
+  }
   return kDone;
 }
 
@@ -42,7 +56,16 @@ ExitCode Version(Connection& connection, const Settings& settings) {
 void AddWorkers(CLI::App& app, Program& program) {
   CLI::App& workers = *app.add_subcommand("workers", "Machines that run jobs, and what they have");
   AddOutput(workers, program);
-  OnCall(workers, program, Workers);
+  CLI::App& dead = *workers.add_subcommand(
+      "confirm-dead",
+      "Vouch that nothing of a worker runs any more: its jobs start anew without waiting for the fence");
+  const auto ids = std::make_shared<std::vector<std::string>>();
+  dead.add_option("worker", *ids, "ids of workers that are out of contact")->required();
+  OnCall(dead, program, [ids](Connection& connection, const Settings&) { return ConfirmDead(connection, *ids); });
+  // Called also after its subcommand.
+  OnCall(workers, program, [&program, &workers](Connection& connection, const Settings& settings) {
+    return workers.get_subcommands().empty() ? Workers(connection, settings) : program.exit_code;
+  });
   CLI::App& version = *app.add_subcommand("version", "This program's version and the controller's");
   AddOutput(version, program);
   OnCall(version, program, Version);

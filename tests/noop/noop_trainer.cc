@@ -158,7 +158,9 @@ class NoopTrainer {
     const int64_t every = Number("noop.checkpoint_every", 0);
     while (step < steps) {
       orders_.Wait(std::chrono::milliseconds(Number("noop.step_ms", 0)));
-      if (const std::optional<v1::Stop> stop = orders_.stop()) return StopAt(step, *stop);
+      // Deaf from the start: a stop may come before the step of the failure.
+      const std::optional<v1::Stop> stop = orders_.stop();
+      if (stop && Label("noop.fail") != "deaf") return StopAt(step, *stop);
       ++step;
       if (const std::optional<int> exit_code = MaybeFail(step)) return *exit_code;
       SendProgress(step, steps);

@@ -29,7 +29,7 @@ struct MicroShape {
   int attention = 0;
   // Where the attention needs them on the host; empty where it reads them on the device.
   std::vector<int32_t> cu_seqlens;
-  auto operator<=>(const MicroShape&) const = default;
+  auto operator<=>(const MicroShape&) const = default;  // NOLINT(modernize-use-nullptr): it is said of the default
 };
 
 class Replays {

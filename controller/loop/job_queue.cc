@@ -47,15 +47,14 @@ std::shared_ptr<const Needs> JobQueue::NeedsOf(const v1::JobRecord& record) {
               .asks = AsksOf(record.job()),
               .file_uris = SharedFiles(record),
               .only_worker = record.checkpoint().worker_id()};
-  std::string key = KeyOf(needs);
-  std::weak_ptr<const Needs>& known = needs_[key];
+  std::weak_ptr<const Needs>& known = needs_[KeyOf(needs)];
   if (std::shared_ptr<const Needs> same = known.lock()) return same;
-  // The last job that needs it takes its entry along.
-  std::shared_ptr<const Needs> fresh(new Needs(std::move(needs)), [this, key = std::move(key)](const Needs* last) {
-    needs_.erase(key);
-    delete last;
-  });
+  auto fresh = std::make_shared<const Needs>(std::move(needs));
   known = fresh;
+  // Those that no job needs any more go when they are as many as the others.
+  if (needs_.size() > 2 * waiting_.size() + 16) {
+    std::erase_if(needs_, [](const auto& entry) { return entry.second.expired(); });
+  }
   return fresh;
 }
 

@@ -58,7 +58,9 @@ class FailpointTest : public testing::TestWithParam<Point> {
     ASSERT_NE(mkdtemp(name.data()), nullptr);
     folder_ = name;
     ASSERT_OK_AND_ASSIGN(trainers_, StartedTrainers::Create(folder_, "tests/noop/noop_trainer"));
-    cluster_.emplace(folder_, Cluster::Binaries{.trainer = trainers_->program()});
+    Cluster::Binaries binaries;
+    binaries.trainer = trainers_->program();
+    cluster_.emplace(folder_, binaries);
   }
   void TearDown() override {
     cluster_.reset();
@@ -136,7 +138,9 @@ TEST_P(FailpointTest, LosesNothingAndRunsNothingTwice) {
     ASSERT_OK(cluster_->Await(id, [](const v1::JobRecord& record) { return record.progress().step() > 3; }));
     const absl::Status first = Cancel(id);
     DieAndStartAgain();
-    if (!first.ok()) ASSERT_OK(Cancel(id));
+    if (!first.ok()) {
+      ASSERT_OK(Cancel(id));
+    }
   } else if (!before_any_worker) {
     DieAndStartAgain();
   }

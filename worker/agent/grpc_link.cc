@@ -56,12 +56,15 @@ class GrpcLink::Stream : public grpc::ClientBidiReactor<v1::WorkerUp, v1::Worker
       ++shared_->live_streams;
     }
     stub.async()->Session(&context_, this);
+    // Messages are sent from outside gRPC's callbacks: until the reading ends gRPC must not let go of the call.
+    AddHold();
     StartRead(&incoming_);
     StartCall();
   }
 
   void Send(v1::WorkerUp message) {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (closed_) return;
     outgoing_.push_back(std::move(message));
     if (outgoing_.size() == 1) StartWrite(&outgoing_.front());
   }
@@ -70,13 +73,18 @@ class GrpcLink::Stream : public grpc::ClientBidiReactor<v1::WorkerUp, v1::Worker
 
   void OnWriteDone(bool ok) override {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (!ok) return;  // OnDone follows
+    if (!ok || closed_) return;  // OnDone follows
     outgoing_.pop_front();
     if (!outgoing_.empty()) StartWrite(&outgoing_.front());
   }
 
   void OnReadDone(bool ok) override {
-    if (!ok) return;  // OnDone follows
+    if (!ok) {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      closed_ = true;
+      RemoveHold();  // OnDone follows
+      return;
+    }
     shared_->loop.Post([shared = shared_, number = number_, message = incoming_] {
       if (shared->current == number) shared->callbacks.on_message(message);
     });
@@ -104,6 +112,7 @@ class GrpcLink::Stream : public grpc::ClientBidiReactor<v1::WorkerUp, v1::Worker
   v1::WorkerDown incoming_;
   std::mutex mutex_;
   std::deque<v1::WorkerUp> outgoing_;
+  bool closed_ = false;
 };
 
 GrpcLink::GrpcLink(Loop& loop, const std::string& address, Callbacks callbacks)

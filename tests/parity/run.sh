@@ -18,7 +18,7 @@ run() {
   echo "== $*"
   # shellcheck disable=SC2086 # a list of words
   "$python" "tests/parity/$1" ${2:-} 2>&1 | tee "$log.one"
-  line=$(grep -E '^[a-z_]+: [0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log.one" | tail -1)
+  line=$(grep -E '^[a-z0-9_]+: [0-9]+ passed, [0-9]+ failed, [0-9]+ skipped$' "$log.one" | tail -1)
   rm -f "$log.one"
   # A script that ended without its closing line broke off.
   if [ -n "$line" ]; then echo "$line" >>"$log"; else broken=$((broken + 1)); fi

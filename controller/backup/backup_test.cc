@@ -183,7 +183,8 @@ TEST(BrokenInvariants, AreNamedWithTheirJob) {
   StoreContents contents;
   contents.last_job = 3;
   contents.last_epoch = 5;
-  const auto add = [&](int64_t number, v1::JobState state, std::vector<std::pair<int64_t, v1::AttemptState>> attempts) {
+  const auto add = [&](int64_t number, v1::JobState state,
+                       const std::vector<std::pair<int64_t, v1::AttemptState>>& attempts) {
     v1::JobRecord& job = contents.jobs[number];
     job.set_id(JobId(number));
     job.set_state(state);

@@ -39,7 +39,7 @@ std::string NameOf(const JobEvent& event) {
 JobTable::JobTable(Store& store, Post post, Done on_failure, OnDecided on_decided)
     : store_(store), post_(std::move(post)), on_failure_(std::move(on_failure)), on_decided_(std::move(on_decided)) {}
 
-void JobTable::Load(std::map<int64_t, v1::JobRecord> records) {
+void JobTable::Load(std::map<int64_t, v1::JobRecord>&& records) {
   STUDIO_CHECK(jobs_.empty()) << "loaded twice";
   for (auto& [number, record] : records) {
     Entry& entry = jobs_[number];
@@ -170,7 +170,7 @@ std::vector<int64_t> JobTable::List(const std::set<v1::JobState>& states, int64_
   return numbers;
 }
 
-absl::StatusOr<int64_t> JobTable::Watch(int64_t number, int64_t after_revision, Watcher watcher) {
+absl::StatusOr<int64_t> JobTable::Watch(int64_t number, int64_t after_revision, const Watcher& watcher) {
   const auto found = jobs_.find(number);
   if (found == jobs_.end() || found->second.durable == nullptr) return NoJob(number);
   const int64_t watch = next_watch_++;

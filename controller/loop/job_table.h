@@ -46,7 +46,7 @@ class JobTable {
   // `on_failure` runs when the store fails: nothing can be decided any more.
   JobTable(Store& store, Post post, Done on_failure, OnDecided on_decided);
 
-  void Load(std::map<int64_t, v1::JobRecord> records);
+  void Load(std::map<int64_t, v1::JobRecord>&& records);
 
   // As decided. Null where there is none.
   const v1::JobRecord* Decided(int64_t number) const;
@@ -74,7 +74,7 @@ class JobTable {
   std::vector<int64_t> List(const std::set<v1::JobState>& states, int64_t before, size_t limit) const;
 
   // Called now, unless the job is at `after_revision` or before it, and at each change, until Unwatch.
-  absl::StatusOr<int64_t> Watch(int64_t number, int64_t after_revision, Watcher watcher);
+  absl::StatusOr<int64_t> Watch(int64_t number, int64_t after_revision, const Watcher& watcher);
   void Unwatch(int64_t watch);
 
  private:

@@ -54,7 +54,7 @@ class RealControllerTest : public testing::Test {
       const std::string text = line;
       const std::string before = "listening on ";
       if (const size_t at = text.find(before); at != std::string::npos) {
-        address_ = text.substr(at + before.size(), text.find_last_not_of("\n") + 1 - at - before.size());
+        address_ = text.substr(at + before.size(), text.find_last_not_of('\n') + 1 - at - before.size());
       }
     }
     fclose(out);

@@ -12,8 +12,8 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
-#include "absl/time/clock.h"
 #include "common/status/macros.h"
+#include "common/time/clock.h"
 #include "common/version/version.h"
 #include "controller/api/authorize.h"
 #include "controller/backup/backup.h"
@@ -21,13 +21,6 @@
 
 namespace studio::controller {
 namespace {
-
-// The time of day as of the start, carried on by a clock that nobody sets: leases must not end because of NTP.
-std::function<absl::Time()> SteadyTimeOfDay() {
-  const absl::Time wall = absl::Now();
-  const auto steady = std::chrono::steady_clock::now();
-  return [=] { return wall + absl::FromChrono(std::chrono::steady_clock::now() - steady); };
-}
 
 std::string HostOf(const std::string& address) { return address.substr(0, address.rfind(':')); }
 
@@ -103,7 +96,8 @@ absl::Status Server::Open() {
 // The loop, with everything stored in it, on its own thread.
 absl::Status Server::Load() {
   LoopOptions loop;
-  loop.now = SteadyTimeOfDay();
+  // Leases must not end because somebody sets the clock.
+  loop.now = [clock = SteadyClock()] { return clock.Now(); };
   loop.post = [this](std::function<void()> task) { executor_->Post(std::move(task)); };
   loop.post_logs = [this](std::function<void()> task) { log_executor_->Post(std::move(task)); };
   loop.has_blob = [this](const v1::FileRef& file) { return content_->Has(file.sha256()); };

@@ -29,9 +29,6 @@ class JobQueue {
   std::vector<WaitingJob> Waiting() const;
   // By worker: device id and the job that has it, oldest job first.
   std::map<std::string, std::vector<std::pair<std::string, std::string>>> Busy() const;
-  // Jobs with an attempt that may have processes.
-  size_t running() const { return held_.size(); }
-  size_t waiting() const { return waiting_.size(); }
 
  private:
   std::shared_ptr<const Needs> NeedsOf(const v1::JobRecord& record);

@@ -87,9 +87,7 @@ class ExchangeTest : public testing::Test {
     Cluster cluster(folder, machine.Binaries());
     RETURN_IF_ERROR(cluster.StartController());
     RETURN_IF_ERROR(cluster.StartWorker());
-    ASSIGN_OR_RETURN(const Cluster::Ctl submitted, cluster.RunCtl({"submit", folder_ + "/job.pb.txt", "-o", "name"}));
-    if (submitted.exit_code != 0) return absl::InternalError(submitted.output);
-    const std::string id = submitted.output.substr(0, submitted.output.find('\n'));
+    ASSIGN_OR_RETURN(const std::string id, cluster.SubmitFile(folder_ + "/job.pb.txt"));
     ASSIGN_OR_RETURN(v1::JobRecord record, cluster.AwaitState(id, v1::SUCCEEDED));
     ASSIGN_OR_RETURN(const Cluster::Ctl download, cluster.RunCtl({"download", id, "--out", folder + "/result"}));
     if (download.exit_code != 0) return absl::InternalError(download.output);

@@ -50,11 +50,7 @@ class TwoMachinesTest : public testing::Test {
   }
 
   absl::StatusOr<std::string> Submit(const std::vector<std::string>& sets) {
-    std::vector<std::string> arguments = {"submit", folder_ + "/job.pb.txt", "-o", "name"};
-    for (const std::string& set : sets) arguments.insert(arguments.end(), {"--set", set});
-    ASSIGN_OR_RETURN(const Cluster::Ctl ctl, cluster_->RunCtl(arguments));
-    if (ctl.exit_code != 0) return absl::InternalError(ctl.output);
-    return ctl.output.substr(0, ctl.output.find('\n'));
+    return cluster_->SubmitFile(folder_ + "/job.pb.txt", sets);
   }
   // Submits, awaits the end, and returns the record.
   absl::StatusOr<v1::JobRecord> Train(const std::vector<std::string>& sets) {

@@ -12,7 +12,6 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "common/env/posix_launcher.h"
 #include "common/status/grpc_status.h"
 #include "common/status/testing.h"
 #include "tests/integration/cluster.h"
@@ -160,11 +159,7 @@ TEST_P(FailpointTest, LosesNothingAndRunsNothingTwice) {
 
   cluster_->KillWorker();
   cluster_->KillController();
-  PosixLauncher launcher;
-  LaunchSpec verify;
-  verify.argv = {std::filesystem::absolute("controller/studio-controller").string(), "verify", folder_ + "/controller"};
-  verify.environment = EnvironmentWith({});
-  ASSERT_OK_AND_ASSIGN(const std::string verified, RunForOutput(launcher, verify));
+  ASSERT_OK_AND_ASSIGN(const std::string verified, cluster_->VerifyController());
   EXPECT_THAT(verified, testing::HasSubstr(": 2 jobs,"));  // that which taught the request, and this one
 }
 

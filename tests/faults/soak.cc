@@ -255,11 +255,7 @@ class Soak {
     for (Worker& worker : workers_) worker.process->Kill(SIGKILL);
     for (Worker& worker : workers_) worker.process.reset();
     cluster_.KillController();
-    LaunchSpec verify;
-    verify.argv = {std::filesystem::absolute("controller/studio-controller").string(), "verify",
-                   folder_ + "/controller"};
-    verify.environment = EnvironmentWith({});
-    ASSIGN_OR_RETURN(const std::string verified, RunForOutput(launcher_, verify));
+    ASSIGN_OR_RETURN(const std::string verified, cluster_.VerifyController());
     std::printf("%s", verified.c_str());
     return absl::OkStatus();
   }

@@ -23,10 +23,13 @@
 namespace studio {
 namespace {
 
-void AwaitReadable(int fd) {
+// False where it is not within so many milliseconds; -1: without limit.
+bool AwaitReadable(int fd, int limit_ms = -1) {
   pollfd wait = {fd, POLLIN, 0};
-  while (poll(&wait, 1, -1) < 0 && errno == EINTR) {
+  int ready;
+  while ((ready = poll(&wait, 1, limit_ms)) < 0 && errno == EINTR) {
   }
+  return ready > 0;
 }
 
 // Appends what is there; false at the end.
@@ -46,11 +49,8 @@ void KillAndReap(std::unique_ptr<Process>& process) {
 }
 
 absl::StatusOr<ProcessEnd> AwaitEndOf(std::unique_ptr<Process>& process, const std::string& what) {
-  pollfd wait = {process->ended(), POLLIN, 0};
-  int ready;
-  while ((ready = poll(&wait, 1, 60'000)) < 0 && errno == EINTR) {
-  }
-  if (ready == 0) return absl::DeadlineExceededError(what + " goes on");
+  const int limit_ms = static_cast<int>(absl::ToInt64Milliseconds(Patience(absl::Minutes(1))));
+  if (!AwaitReadable(process->ended(), limit_ms)) return absl::DeadlineExceededError(what + " goes on");
   const ProcessEnd end = *process->Reap();
   process.reset();
   return end;
@@ -125,6 +125,13 @@ absl::StatusOr<std::unique_ptr<Process>> Cluster::LaunchWorker(const Binaries& b
 
 void Cluster::KillController() { KillAndReap(controller_); }
 void Cluster::KillWorker() { KillAndReap(worker_); }
+absl::StatusOr<std::string> Cluster::VerifyController() {
+  LaunchSpec spec;
+  spec.argv = {Absolute(binaries_.controller), "verify", folder_ + "/controller"};
+  spec.environment = EnvironmentWith({});
+  return RunForOutput(launcher_, spec);
+}
+
 absl::StatusOr<ProcessEnd> Cluster::AwaitControllerEnd() { return AwaitEndOf(controller_, "the controller"); }
 absl::StatusOr<ProcessEnd> Cluster::AwaitWorkerEnd() { return AwaitEndOf(worker_, "the worker"); }
 
@@ -160,11 +167,17 @@ absl::StatusOr<std::string> Cluster::WriteJob(const Labels& labels, const std::s
   return path;
 }
 
-absl::StatusOr<std::string> Cluster::Submit(const Labels& labels, const std::string& more) {
-  ASSIGN_OR_RETURN(const std::string path, WriteJob(labels, more));
-  ASSIGN_OR_RETURN(const Ctl ctl, RunCtl({"submit", path, "-o", "name"}));
+absl::StatusOr<std::string> Cluster::SubmitFile(const std::string& path, const std::vector<std::string>& sets) {
+  std::vector<std::string> arguments = {"submit", path, "-o", "name"};
+  for (const std::string& set : sets) arguments.insert(arguments.end(), {"--set", set});
+  ASSIGN_OR_RETURN(const Ctl ctl, RunCtl(arguments));
   if (ctl.exit_code != 0) return absl::InternalError(absl::StrCat("submit: ", ctl.exit_code, ": ", ctl.output));
   return ctl.output.substr(0, ctl.output.find('\n'));
+}
+
+absl::StatusOr<std::string> Cluster::Submit(const Labels& labels, const std::string& more) {
+  ASSIGN_OR_RETURN(const std::string path, WriteJob(labels, more));
+  return SubmitFile(path);
 }
 
 absl::StatusOr<v1::JobRecord> Cluster::Await(const std::string& id,

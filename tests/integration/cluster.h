@@ -57,7 +57,9 @@ class Cluster {
   // SIGKILL, and gone when this returns. Of workers the one that StartWorker started.
   void KillController();
   void KillWorker();
-  // How it ended by itself. DeadlineExceeded after a minute.
+  // What `studio-controller verify` prints of the controller's folder, once nothing is wrong. The controller is gone.
+  absl::StatusOr<std::string> VerifyController();
+  // How it ended by itself. DeadlineExceeded after Patience of a minute.
   absl::StatusOr<ProcessEnd> AwaitControllerEnd();
   absl::StatusOr<ProcessEnd> AwaitWorkerEnd();
 
@@ -66,7 +68,9 @@ class Cluster {
 
   // Writes a job with these labels and returns the path of its file.
   absl::StatusOr<std::string> WriteJob(const Labels& labels, const std::string& more = "");
-  // WriteJob and `studioctl submit`; returns the job's id.
+  // `studioctl submit` of a job's file with these fields set ("training.max_steps=3"); returns the job's id.
+  absl::StatusOr<std::string> SubmitFile(const std::string& path, const std::vector<std::string>& sets = {});
+  // WriteJob and SubmitFile.
   absl::StatusOr<std::string> Submit(const Labels& labels, const std::string& more = "");
 
   // The first record of the job that is wanted, as it comes. DeadlineExceeded after Patience of two minutes.

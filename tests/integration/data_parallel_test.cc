@@ -73,15 +73,10 @@ class DataParallelTest : public testing::Test {
 
   // kJob over so many ranks; rows of a global batch stay 8.
   absl::StatusOr<std::string> Submit(int ranks, const std::vector<std::string>& sets) {
-    std::vector<std::string> arguments = {
-        "submit", folder_ + "/job.pb.txt",
-        "-o",     "name",
-        "--set",  absl::StrCat("resources.devices=", ranks),
-        "--set",  absl::StrCat("training.grad_accumulation=", std::max(1, 4 / ranks))};
-    for (const std::string& set : sets) arguments.insert(arguments.end(), {"--set", set});
-    ASSIGN_OR_RETURN(const Cluster::Ctl ctl, cluster_->RunCtl(arguments));
-    if (ctl.exit_code != 0) return absl::InternalError(ctl.output);
-    return ctl.output.substr(0, ctl.output.find('\n'));
+    std::vector<std::string> all = {absl::StrCat("resources.devices=", ranks),
+                                    absl::StrCat("training.grad_accumulation=", std::max(1, 4 / ranks))};
+    all.insert(all.end(), sets.begin(), sets.end());
+    return cluster_->SubmitFile(folder_ + "/job.pb.txt", all);
   }
   absl::StatusOr<v1::JobRecord> Train(int ranks, const std::vector<std::string>& sets) {
     ASSIGN_OR_RETURN(const std::string id, Submit(ranks, sets));

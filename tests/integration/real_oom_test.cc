@@ -46,9 +46,8 @@ absl::StatusOr<v1::JobRecord> RunJob(const std::string& name, int limit_kib) {
   // RLIMIT_DATA rather than RLIMIT_AS: LibTorch maps more than this before it has trained anything.
   std::vector<std::string> limited = {"/bin/sh", "-c", absl::StrCat("ulimit -d ", limit_kib, " && exec \"$@\""), "-"};
   RETURN_IF_ERROR(cluster.StartWorker(limit_kib > 0 ? limited : std::vector<std::string>{}));
-  ASSIGN_OR_RETURN(const Cluster::Ctl submitted, cluster.RunCtl({"submit", folder + "/job.pb.txt", "-o", "name"}));
-  if (submitted.exit_code != 0) return absl::InternalError(submitted.output);
-  return cluster.AwaitState(submitted.output.substr(0, submitted.output.find('\n')), v1::SUCCEEDED);
+  ASSIGN_OR_RETURN(const std::string id, cluster.SubmitFile(folder + "/job.pb.txt"));
+  return cluster.AwaitState(id, v1::SUCCEEDED);
 }
 
 TEST(RealOom, ACappedJobEndsWhereAnUncappedOneEnds) {

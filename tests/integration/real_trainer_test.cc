@@ -97,12 +97,9 @@ class RealTrainerTest : public testing::Test {
 
   // kJob with these fields set; returns its id.
   absl::StatusOr<std::string> Submit(const std::vector<std::string>& sets) {
-    std::vector<std::string> arguments = {
-        "submit", folder_ + "/job.pb.txt", "-o", "name", "--set", absl::StrCat("training.max_steps=", kSteps)};
-    for (const std::string& set : sets) arguments.insert(arguments.end(), {"--set", set});
-    ASSIGN_OR_RETURN(const Cluster::Ctl ctl, cluster_->RunCtl(arguments));
-    if (ctl.exit_code != 0) return absl::InternalError(ctl.output);
-    return ctl.output.substr(0, ctl.output.find('\n'));
+    std::vector<std::string> all = {absl::StrCat("training.max_steps=", kSteps)};
+    all.insert(all.end(), sets.begin(), sets.end());
+    return cluster_->SubmitFile(folder_ + "/job.pb.txt", all);
   }
 
   absl::StatusOr<Outcome> AwaitSuccess(const std::string& id) {

@@ -12,13 +12,11 @@
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "common/env/posix_launcher.h"
 #include "common/status/grpc_status.h"
 #include "common/status/macros.h"
 #include "tests/integration/cluster.h"
@@ -87,7 +85,6 @@ absl::Status SubmitMany(Cluster& cluster, const v1::SubmitJobRequest& like, int 
 
 absl::Status Run(const std::string& folder, int jobs, int workers) {
   Cluster cluster(folder, {});
-  PosixLauncher launcher;
   RETURN_IF_ERROR(cluster.StartController());
   ASSIGN_OR_RETURN(const std::string first, cluster.Submit({{"noop.steps", "1000000"}, {"noop.step_ms", "200"}},
                                                            "resources { backend: MPS }\n"));
@@ -98,19 +95,7 @@ absl::Status Run(const std::string& folder, int jobs, int workers) {
   v1::SubmitJobRequest runs = waits;
   runs.mutable_job()->mutable_resources()->set_backend(v1::BACKEND_AUTO);
 
-  std::vector<std::unique_ptr<Process>> processes;
-  for (int i = 0; i < workers; ++i) {
-    LaunchSpec spec;
-    spec.argv = {std::filesystem::absolute("worker/agent/studio-worker").string(),
-                 "--controller",
-                 cluster.address(),
-                 "--state-dir",
-                 absl::StrCat(folder, "/worker-", i),
-                 "--trainer",
-                 std::filesystem::absolute("tests/noop/noop_trainer").string()};
-    spec.environment = EnvironmentWith({});
-    ASSIGN_OR_RETURN(processes.emplace_back(), launcher.Launch(spec));
-  }
+  for (int i = 0; i < workers; ++i) RETURN_IF_ERROR(cluster.AddWorker(absl::StrCat("worker-", i), {}));
   RETURN_IF_ERROR(Await("workers", workers, [&] { return Connected(cluster); }));
   RETURN_IF_ERROR(SubmitMany(cluster, runs, 0, workers));
   RETURN_IF_ERROR(SubmitMany(cluster, waits, workers, jobs - 1));

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Packs what a GPU machine needs that has torch in its Python and none of our Debian libraries: release binaries with
 # gRPC inside (--config=dist), the CUDA trainer, model shapes (no weights: pretrained=false draws them there from the
-# seed, the same on every machine), the FAQ, jobs, and a script that runs and compares.
+# seed, the same on every machine), the FAQ, jobs, every CUDA test, and a script that runs and compares.
 #   tools/pack_device.sh OUT.tar.gz       then, over there: tar xzf OUT.tar.gz && studio-device/run.sh
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,22 +10,33 @@ mapfile -t example < <(tools/fetch_example.sh)
 [ ${#example[@]} = 3 ] || exit 1
 targets=(//controller:studio-controller //worker/agent:studio-worker //worker/trainer:studio-trainer-cuda
   //worker/data:studio-dataprep //studioctl)
-"${BAZEL:-bazel}" build --noshow_progress --config=dist "${targets[@]}"
+bazel=${BAZEL:-bazel}
+mapfile -t tests < <("$bazel" query --noshow_progress 'kind(cc_test, attr(tags, requires_cuda, //...))' 2>/dev/null)
+[ ${#tests[@]} -gt 0 ] || { echo "pack_device: bazel query names no CUDA test" >&2; exit 1; }
+"$bazel" build --noshow_progress --config=dist "${targets[@]}" "${tests[@]}"
 
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 pack=$scratch/studio-device
-mkdir -p "$pack/bin" "$pack/data"
+mkdir -p "$pack/bin" "$pack/tests" "$pack/data"
 for program in controller/studio-controller worker/agent/studio-worker worker/trainer/studio-trainer-cuda \
   worker/data/studio-dataprep studioctl/studioctl; do
   install -m 755 "bazel-bin/$program" "$pack/bin/"
-  strip "$pack/bin/$(basename "$program")"
 done
+for test in "${tests[@]}"; do
+  test=${test#//}
+  install -m 755 "bazel-bin/${test/://}" "$pack/tests/"
+done
+strip "$pack"/bin/* "$pack"/tests/*
 # What is neither glibc's nor libstdc++'s nor in the torch wheel (libgomp is) would be missing over there.
-for program in "$pack"/bin/*; do
+for program in "$pack"/bin/* "$pack"/tests/*; do
   foreign=$(objdump -p "$program" | awk '$1 == "NEEDED" { print $2 }' |
     grep -vE '^(lib(c|m|dl|rt|pthread|gcc_s|stdc\+\+|atomic)\.so|ld-linux|libtorch|libc10|libcudart|libgomp)' || true)
   [ -z "$foreign" ] || { echo "pack_device: $(basename "$program") needs $foreign" >&2; exit 1; }
+done
+# For ADAMW8BIT, where the set-up has it (tools/setup.sh build oracle).
+for library in .deps/torch/lib/python3*/site-packages/bitsandbytes/libbitsandbytes_{cpu,cuda130}.so; do
+  [ ! -e "$library" ] || cp "$library" "$pack/bin/"
 done
 cp "${example[1]}" "$pack/data/"
 for shape in smollm2 1b; do

@@ -1,4 +1,7 @@
-"""Losses of two runs step by step: python3 compare.py A/summary.json B/summary.json [LIMIT]. Ends with 1 beyond LIMIT."""
+"""Losses of two runs, at the steps that both have.
+
+python3 compare.py A/summary.json B/summary.json [LIMIT]    Ends with 1 where a loss differs by more than LIMIT (0.01).
+"""
 
 import json
 import sys
@@ -10,11 +13,13 @@ def main() -> None:
         with open(path) as file:
             runs.append(json.load(file))
     limit = float(sys.argv[3]) if len(sys.argv) > 3 else 0.01
-    pairs = list(zip(runs[0]["losses"], runs[1]["losses"], strict=True))
-    for i, (a, b) in enumerate(pairs):
-        print(f"step {i + 1:3d}  {runs[0]['device']} {a:.5f}  {runs[1]['device']} {b:.5f}  {a / b - 1:+.3%}")
-    worst = max(abs(a / b - 1) for a, b in pairs)
-    print(f"worst difference of {len(pairs)} losses: {worst:.3%} (limit {limit:.1%})")
+    steps = [dict(enumerate(run["losses"], run["first_step"] + 1)) for run in runs]
+    both = sorted(steps[0].keys() & steps[1].keys())
+    for step in both:
+        a, b = steps[0][step], steps[1][step]
+        print(f"step {step:3d}  {runs[0]['device']} {a:.5f}  {runs[1]['device']} {b:.5f}  {a / b - 1:+.4%}")
+    worst = max((abs(steps[0][step] / steps[1][step] - 1) for step in both), default=float("nan"))
+    print(f"worst difference of {len(both)} losses: {worst:.5%} (limit {limit:.2%})")
     if not worst <= limit:
         sys.exit(1)
 

@@ -83,11 +83,18 @@ TEST_F(AdamW8bitTest, AgreesWithBitsandbytes) {
     Problem problem(device);
     AdamW8bit optimizer = Make(problem);
     problem.Train(optimizer, 0, 1);
-    for (size_t i = 0; i < places.size(); ++i) EXPECT_NEAR(At(problem.matrix, places[i]), first[i], 1e-6) << places[i];
+    for (size_t i = 0; i < places.size(); ++i) {
+      const double start = At(Weight(), places[i]), kept = 1 - 0.01 * kOptions.weight_decay;
+      // Its kernel for CUDA decays a weight after the step, its CPU library before.
+      const double wanted = device.is_cpu() ? first[i] : (start + first[i] - start * kept) * kept;
+      EXPECT_NEAR(At(problem.matrix, places[i]), wanted, 1e-6) << places[i];
+    }
     const Optimizer::NamedTensors state = optimizer.State();
     EXPECT_EQ(state[1].first, "matrix#exp_avg_8bit");
-    EXPECT_NEAR(static_cast<double>(state[1].second.sum().item<int64_t>()), 635031, 50);
-    EXPECT_NEAR(static_cast<double>(state[3].second.sum().item<int64_t>()), 728597, 50);
+    // Of 5,000 bytes; the two libraries round to another neighbour here and there (54 of them on an H200).
+    const double neighbours = device.is_cpu() ? 50 : 250;
+    EXPECT_NEAR(static_cast<double>(state[1].second.sum().item<int64_t>()), 635031, neighbours);
+    EXPECT_NEAR(static_cast<double>(state[3].second.sum().item<int64_t>()), 728597, neighbours);
     EXPECT_NEAR(At(state[2].second, 19), 0.0009970000246539712, 1e-9);
     EXPECT_NEAR(At(state[4].second, 0), 4.9700452109391335e-06, 1e-11);
 

@@ -66,11 +66,10 @@ void AddRows(const at::Tensor& to, const at::Tensor& which, const at::Tensor& ro
   }
 }
 
-// Weights, exp_avg and exp_avg_sq after the step, in fp32 from fp32; as they are where the norm is not finite.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> Updated(const at::Tensor& weights, const at::Tensor& grad,
-                                                       const at::Tensor& exp_avg, const at::Tensor& exp_avg_sq,
-                                                       const at::Tensor& sum_of_squares, const AdamWOptions& options,
-                                                       double learning_rate, int64_t step) {
+// `part` (in fp32) after the step; as it is where the norm is not finite.
+AdamWPart Updated(const AdamWPart& part, const at::Tensor& sum_of_squares, const AdamWOptions& options,
+                  double learning_rate, int64_t step) {
+  const auto& [weights, grad, exp_avg, exp_avg_sq, decay] = part;
   const at::Tensor finite = at::isfinite(sum_of_squares);
   at::Tensor g = grad;
   if (options.max_grad_norm > 0) {
@@ -80,9 +79,9 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> Updated(const at::Tensor& weights
   const at::Tensor v = exp_avg_sq * options.beta2 + g * g * (1 - options.beta2);
   const double correction1 = 1 - std::pow(options.beta1, step), correction2 = 1 - std::pow(options.beta2, step);
   const at::Tensor denominator = v.sqrt() / std::sqrt(correction2) + options.epsilon;
-  const at::Tensor w =
-      weights * (1 - learning_rate * options.weight_decay) - m / denominator * (learning_rate / correction1);
-  return {at::where(finite, w, weights), at::where(finite, m, exp_avg), at::where(finite, v, exp_avg_sq)};
+  const at::Tensor w = weights * (1 - (decay ? learning_rate * options.weight_decay : 0)) -
+                       m / denominator * (learning_rate / correction1);
+  return {at::where(finite, w, weights), grad, at::where(finite, m, exp_avg), at::where(finite, v, exp_avg_sq), decay};
 }
 
 // [3, count] int32 on the CPU: 16 random bits each for the weights, exp_avg and exp_avg_sq.
@@ -237,34 +236,38 @@ class AtenOperations final : public Operations {
     sum.copy_(all);
   }
 
-  void AdamWStep(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
-                 const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, const AdamWOptions& options,
-                 double learning_rate, int64_t step, const at::Tensor& copy) const override {
+  void AdamWStep(const std::vector<AdamWPart>& parts, const at::Tensor& sum_of_squares, const AdamWOptions& options,
+                 double learning_rate, int64_t step) const override {
     at::NoGradGuard no_grad;
-    CheckAdamW(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, step, copy);
-    const auto [w, m, v] = Updated(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, options, learning_rate, step);
-    weights.copy_(w);
-    exp_avg.copy_(m);
-    exp_avg_sq.copy_(v);
-    if (copy.defined()) copy.copy_(weights);
+    for (const AdamWPart& part : parts) {
+      CheckAdamW(part, at::kFloat, sum_of_squares, step);
+      const AdamWPart updated = Updated(part, sum_of_squares, options, learning_rate, step);
+      part.weights.copy_(updated.weights);
+      part.exp_avg.copy_(updated.exp_avg);
+      part.exp_avg_sq.copy_(updated.exp_avg_sq);
+    }
   }
 
-  void AdamWStepByChance(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
-                         const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, const AdamWOptions& options,
+  void AdamWStepByChance(const AdamWPart& part, const at::Tensor& sum_of_squares, const AdamWOptions& options,
                          double learning_rate, int64_t step, uint64_t key, uint64_t first) const override {
     at::NoGradGuard no_grad;
-    CheckAdamWByChance(weights, grad, exp_avg, exp_avg_sq, sum_of_squares, step);
+    CheckAdamW(part, at::kBFloat16, sum_of_squares, step);
     const at::Tensor finite = at::isfinite(sum_of_squares);
     const int64_t most = int64_t{1} << 22;
-    for (int64_t begin = 0; begin < weights.size(0); begin += most) {
-      const int64_t count = std::min(most, weights.size(0) - begin);
-      const auto part = [&](const at::Tensor& x) { return x.narrow(0, begin, count); };
-      const auto [w, m, v] = Updated(Wide(part(weights)), Wide(part(grad)), Wide(part(exp_avg)), Wide(part(exp_avg_sq)),
-                                     sum_of_squares, options, learning_rate, step);
-      const at::Tensor bits = ChanceBits(key, first + static_cast<uint64_t>(begin), count).to(weights.device());
-      part(weights).copy_(at::where(finite, RoundedByChance(w, bits[0]), part(weights)));
-      part(exp_avg).copy_(at::where(finite, RoundedByChance(m, bits[1]), part(exp_avg)));
-      part(exp_avg_sq).copy_(at::where(finite, RoundedByChance(v, bits[2]), part(exp_avg_sq)));
+    for (int64_t begin = 0; begin < part.weights.size(0); begin += most) {
+      const int64_t count = std::min(most, part.weights.size(0) - begin);
+      const auto some = [&](const at::Tensor& x) { return x.narrow(0, begin, count); };
+      const AdamWPart updated = Updated({Wide(some(part.weights)), Wide(some(part.grad)), Wide(some(part.exp_avg)),
+                                         Wide(some(part.exp_avg_sq)), part.decay},
+                                        sum_of_squares, options, learning_rate, step);
+      const at::Tensor bits = ChanceBits(key, first + static_cast<uint64_t>(begin), count).to(part.weights.device());
+      const std::pair<at::Tensor, at::Tensor> pairs[] = {{some(part.weights), updated.weights},
+                                                         {some(part.exp_avg), updated.exp_avg},
+                                                         {some(part.exp_avg_sq), updated.exp_avg_sq}};
+      for (int64_t which = 0; which < 3; ++which) {
+        const auto& [to, wide] = pairs[which];
+        to.copy_(at::where(finite, RoundedByChance(wide, bits[which]), to));
+      }
     }
   }
 

@@ -26,7 +26,7 @@ std::vector<std::string> KernelNames() {
       "rms_d_weight",       "squares_partial_f32", "squares_partial_bf16",    "squares_total",
       "cross_entropy_bf16", "cross_entropy_f32",   "cross_entropy_kept_bf16", "cross_entropy_kept_f32",
       "silu_adapters_bf16", "gelu_adapters_bf16",  "glu_adapter_sums",        "silu_low_rank_bf16",
-      "gelu_low_rank_bf16", "scaled_copies_bf16",  "scaled_copies_f32"};
+      "gelu_low_rank_bf16", "scaled_copies_bf16",  "scaled_copies_f32",       "adamw_f32"};
   const auto add = [&](const std::vector<std::string>& kernels, const std::vector<std::string>& suffixes) {
     for (const std::string& kernel : kernels) {
       for (const std::string& suffix : suffixes) names.push_back(kernel + suffix);
@@ -38,7 +38,6 @@ std::vector<std::string> KernelNames() {
   add({"silu_forward", "silu_backward", "gelu_forward", "gelu_backward", "embedding_gradient"},
       {"_bf16_v8", "_bf16_v1", "_f32_v4", "_f32_v1"});
   add({"adamw_by_chance", "embedding_gradient_into_bf16"}, {"_bf16_v8", "_bf16_v1"});
-  add({"adamw"}, {"_bf16_v4", "_bf16_v1", "_f32_v4", "_f32_v1"});
   return names;
 }
 

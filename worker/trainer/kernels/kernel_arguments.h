@@ -27,8 +27,15 @@ struct AdamWNumbers {
   float max_grad_norm;
   float one_minus_beta1, beta2, one_minus_beta2, epsilon;
   float step_size;
-  float root_correction;
+  float inverse_root_correction;
   float kept;
+};
+
+// As in cuda/adamw.cu.
+struct AdamWEntry {
+  void *weights, *grad, *exp_avg, *exp_avg_sq;
+  long long count;
+  int decays, wide;
 };
 
 // As in cuda/scaled_copies.cu.
@@ -48,7 +55,7 @@ inline AdamWNumbers NumbersOf(const AdamWOptions& options, double learning_rate,
           .one_minus_beta2 = static_cast<float>(1 - options.beta2),
           .epsilon = static_cast<float>(options.epsilon),
           .step_size = static_cast<float>(learning_rate / (1 - std::pow(options.beta1, power))),
-          .root_correction = static_cast<float>(std::sqrt(1 - std::pow(options.beta2, power))),
+          .inverse_root_correction = static_cast<float>(1 / std::sqrt(1 - std::pow(options.beta2, power))),
           .kept = static_cast<float>(1 - learning_rate * options.weight_decay)};
 }
 

@@ -38,6 +38,13 @@ struct AdamWOptions {
   double max_grad_norm = 0;
 };
 
+// One parameter of an optimizer's step: four contiguous [n] of one type.
+struct AdamWPart {
+  at::Tensor weights, grad, exp_avg, exp_avg_sq;
+  // AdamWOptions' weight_decay applies.
+  bool decay = true;
+};
+
 // The adapters around a gated activation: what the backward pass multiplies its results by, and where the products go.
 struct GluAdapters {
   at::Tensor down_low;          // [T, r] gradient of the down projection's low-rank activations
@@ -121,25 +128,20 @@ class Operations {
   // sum [] fp32 = sum of the squares of flat [n], of any compute type, in a fixed order.
   virtual void SumOfSquares(const at::Tensor& flat, const at::Tensor& sum) const = 0;
 
-  // Step `step` (from 1) of AdamW (arXiv:1711.05101, algorithm 2) over flat [n] fp32 tensors, with the gradient clipped
-  // on the way as torch.nn.utils.clip_grad_norm_ does: grad itself stays. `sum_of_squares` [] fp32 is over all
-  // gradients of the step, read on the device. Where it is not finite nothing changes: the caller fails the run when it
-  // reads the norm. `copy` [n] of any compute type (undefined: none) receives the new weights, rounded.
-  // Ranges of other weight decay are other calls, on narrowed tensors. The same numbers as ClipGradNorm and AdamW of
-  // worker/trainer/optim to fp32 rounding.
-  virtual void AdamWStep(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
-                         const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, const AdamWOptions& options,
-                         double learning_rate, int64_t step, const at::Tensor& copy) const = 0;
+  // Step `step` (from 1) of AdamW (arXiv:1711.05101, algorithm 2) over all `parts`, fp32, with the gradient clipped on
+  // the way as torch.nn.utils.clip_grad_norm_ does: grad itself stays. `sum_of_squares` [] fp32 is over all gradients
+  // of the step, read on the device. Where it is not finite nothing changes: the caller fails the run when it reads the
+  // norm. The same numbers as ClipGradNorm and AdamW of worker/trainer/optim to fp32 rounding. Ours is one launch.
+  virtual void AdamWStep(const std::vector<AdamWPart>& parts, const at::Tensor& sum_of_squares,
+                         const AdamWOptions& options, double learning_rate, int64_t step) const = 0;
 
-  // The same where weights, grad, exp_avg and exp_avg_sq are bf16 and there is no copy: arithmetic in fp32, the results
-  // rounded by chance (stochastic rounding, arXiv:1502.02551; for AdamW in bf16 arXiv:2010.06192), since to the nearest
-  // a weight would not move by less than 2^-9 of itself, nor exp_avg_sq with beta2 0.999 ever fall. Element i draws
-  // RandomBits(key, first + i) of model/counter_random.h: 16 bits each for the weight, exp_avg and exp_avg_sq from the
-  // lowest up, so that the same run has the same bits on every device but for fp32 rounding.
-  virtual void AdamWStepByChance(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
-                                 const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares,
-                                 const AdamWOptions& options, double learning_rate, int64_t step, uint64_t key,
-                                 uint64_t first) const = 0;
+  // The same for one part in bf16: arithmetic in fp32, the results rounded by chance (stochastic rounding,
+  // arXiv:1502.02551; for AdamW in bf16 arXiv:2010.06192), since to the nearest a weight would not move by less than
+  // 2^-9 of itself, nor exp_avg_sq with beta2 0.999 ever fall. Element i draws RandomBits(key, first + i) of
+  // model/counter_random.h: 16 bits each for the weight, exp_avg and exp_avg_sq from the lowest up, so that the same
+  // run has the same bits on every device but for fp32 rounding.
+  virtual void AdamWStepByChance(const AdamWPart& part, const at::Tensor& sum_of_squares, const AdamWOptions& options,
+                                 double learning_rate, int64_t step, uint64_t key, uint64_t first) const = 0;
 
   // All of them, none overlapping another; ours by one launch.
   virtual void CopyScaled(const std::vector<ScaledCopy>& copies) const = 0;

@@ -143,33 +143,14 @@ void CheckSumOfSquares(const at::Tensor& flat, const at::Tensor& sum) {
   CheckFlat("sum", sum, {}, at::kFloat);
 }
 
-namespace {
-
-void CheckOptimizer(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
-                    const at::Tensor& exp_avg_sq, at::ScalarType type, const at::Tensor& sum_of_squares, int64_t step) {
-  STUDIO_CHECK(weights.dim() == 1) << "weights have " << weights.dim() << " dimensions";
-  CheckFlat("weights", weights, weights.sizes(), type);
-  CheckFlat("grad", grad, weights.sizes(), type);
-  CheckFlat("exp_avg", exp_avg, weights.sizes(), type);
-  CheckFlat("exp_avg_sq", exp_avg_sq, weights.sizes(), type);
+void CheckAdamW(const AdamWPart& part, at::ScalarType type, const at::Tensor& sum_of_squares, int64_t step) {
+  STUDIO_CHECK(part.weights.dim() == 1) << "weights have " << part.weights.dim() << " dimensions";
+  CheckFlat("weights", part.weights, part.weights.sizes(), type);
+  CheckFlat("grad", part.grad, part.weights.sizes(), type);
+  CheckFlat("exp_avg", part.exp_avg, part.weights.sizes(), type);
+  CheckFlat("exp_avg_sq", part.exp_avg_sq, part.weights.sizes(), type);
   CheckFlat("sum_of_squares", sum_of_squares, {}, at::kFloat);
   STUDIO_CHECK(step >= 1) << "step " << step;  // NOLINT(bugprone-infinite-loop): the check ends the program
-}
-
-}  // namespace
-
-void CheckAdamW(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
-                const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, int64_t step, const at::Tensor& copy) {
-  CheckOptimizer(weights, grad, exp_avg, exp_avg_sq, at::kFloat, sum_of_squares, step);
-  if (copy.defined()) {
-    CheckFlat("copy", copy, weights.sizes(), copy.scalar_type());
-    STUDIO_CHECK(IsCompute(copy.scalar_type())) << "copy is " << at::toString(copy.scalar_type());
-  }
-}
-
-void CheckAdamWByChance(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
-                        const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, int64_t step) {
-  CheckOptimizer(weights, grad, exp_avg, exp_avg_sq, at::kBFloat16, sum_of_squares, step);
 }
 
 void CheckScaledCopy(const ScaledCopy& copy) {

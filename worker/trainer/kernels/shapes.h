@@ -24,10 +24,7 @@ void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const
                        const at::Tensor& losses);
 void CheckEmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad);
 void CheckSumOfSquares(const at::Tensor& flat, const at::Tensor& sum);
-void CheckAdamW(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
-                const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, int64_t step, const at::Tensor& copy);
-void CheckAdamWByChance(const at::Tensor& weights, const at::Tensor& grad, const at::Tensor& exp_avg,
-                        const at::Tensor& exp_avg_sq, const at::Tensor& sum_of_squares, int64_t step);
+void CheckAdamW(const AdamWPart& part, at::ScalarType type, const at::Tensor& sum_of_squares, int64_t step);
 void CheckScaledCopy(const ScaledCopy& copy);
 
 }  // namespace studio::kernels

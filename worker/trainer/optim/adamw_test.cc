@@ -9,8 +9,8 @@
 #include <gtest/gtest.h>
 
 #include "worker/trainer/kernels/aten_operations.h"
-#include "worker/trainer/optim/adamw_by_chance.h"
 #include "worker/trainer/optim/clip.h"
+#include "worker/trainer/optim/kernel_adamw.h"
 
 namespace studio {
 namespace {
@@ -83,11 +83,11 @@ TEST(AdamW, GoesOnBitForBitFromARestoredState) {
 }
 
 // The same problem in both types: what bf16 loses it loses without a direction.
-TEST(AdamWByChance, GoesWhereFp32Goes) {
+TEST(KernelAdamW, GoesWhereFp32Goes) {
   const auto make = [](at::ScalarType type) { return Leaf(at::full({64, 64}, 0.5, type)); };
   const at::Tensor wide = make(at::kFloat), narrow = make(at::kBFloat16);
   AdamW exact({{"w", wide}}, {0.9, 0.999, 1e-8, 0.1});
-  AdamWByChance rounded({{"w", narrow}}, {0.9, 0.999, 1e-8, 0.1}, kernels::MakeAtenOperations());
+  KernelAdamW rounded({{"w", narrow}}, {0.9, 0.999, 1e-8, 0.1}, kernels::MakeAtenOperations());
   for (int step = 0; step < 40; ++step) {
     for (const auto& [optimizer, weight] :
          {std::pair<Optimizer*, at::Tensor>(&exact, wide), std::pair<Optimizer*, at::Tensor>(&rounded, narrow)}) {
@@ -105,7 +105,7 @@ TEST(AdamWByChance, GoesWhereFp32Goes) {
   for (const auto& [name, tensor] : rounded.State()) EXPECT_EQ(tensor.scalar_type(), at::kBFloat16) << name;
 }
 
-TEST(AdamWByChance, GoesOnBitForBitFromARestoredState) {
+TEST(KernelAdamW, GoesOnBitForBitFromARestoredState) {
   const auto train = [](Optimizer& optimizer, const at::Tensor& weight, int from, int to) {
     for (int step = from; step < to; ++step) {
       weight.mutable_grad().fill_(0.3 + step);
@@ -114,9 +114,9 @@ TEST(AdamWByChance, GoesOnBitForBitFromARestoredState) {
   };
   const auto leaf = [](double value) { return Leaf(at::full({5, 7}, value, at::kBFloat16)); };
   const at::Tensor whole = leaf(1), first = leaf(1), second = leaf(9);
-  AdamWByChance uninterrupted({{"w", whole}}, {}, kernels::MakeAtenOperations());
-  AdamWByChance before({{"w", first}}, {}, kernels::MakeAtenOperations());
-  AdamWByChance after({{"w", second}}, {}, kernels::MakeAtenOperations());
+  KernelAdamW uninterrupted({{"w", whole}}, {}, kernels::MakeAtenOperations());
+  KernelAdamW before({{"w", first}}, {}, kernels::MakeAtenOperations());
+  KernelAdamW after({{"w", second}}, {}, kernels::MakeAtenOperations());
   train(uninterrupted, whole, 0, 6);
   train(before, first, 0, 3);
   const auto from = before.State(), to = after.State();

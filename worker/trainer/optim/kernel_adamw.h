@@ -1,7 +1,8 @@
-// AdamW over bf16 parameters without a copy of more bits anywhere: gradients and states are bf16 too, and what a step
-// makes of them is rounded by chance (docs/precision.md). Clipping is part of the same pass.
+// AdamW by the operations of worker/trainer/kernels, with clipping inside its pass: fp32 parameters by one launch for
+// all of them; bf16 ones without a copy of more bits anywhere, gradients and states bf16 too, and what a step makes of
+// them rounded by chance (docs/precision.md).
 //
-//   AdamWByChance optimizer(parameters, {.weight_decay = 0.01, .seed = 1}, operations);
+//   KernelAdamW optimizer(parameters, {.weight_decay = 0.01, .seed = 1}, operations);
 //   const at::Tensor norm = optimizer.ClipAndStep(learning_rate, 1.0);
 //
 // Steps by ClipAndStep alone. A norm that is not finite leaves the weights as they are.
@@ -17,25 +18,22 @@
 
 namespace studio {
 
-class AdamWByChance : public Optimizer {
+class KernelAdamW : public Optimizer {
  public:
-  AdamWByChance(const std::vector<Parameter>& parameters, Options options,
-                std::shared_ptr<const kernels::Operations> operations);
+  KernelAdamW(const std::vector<Parameter>& parameters, Options options,
+              std::shared_ptr<const kernels::Operations> operations);
   NamedTensors State() const override;
 
  private:
-  // Of one parameter; `begin`: where it lies in flat_grads(), what its random bits are counted from.
-  struct Moments {
-    std::string name;
-    bool decay = true;
-    at::Tensor exp_avg, exp_avg_sq;
-    uint64_t begin = 0;
-  };
   at::Tensor Clip(double max_norm) override;
   void Update(double learning_rate) override;
+  void UpdateByChance(const kernels::AdamWOptions& kernel, double learning_rate);
 
   const std::shared_ptr<const kernels::Operations> operations_;
-  std::vector<Moments> moments_;
+  // Of each parameter: its name, its tensors as flat ranges, and its states in its shape.
+  std::vector<std::string> names_;
+  std::vector<kernels::AdamWPart> parts_;
+  std::vector<at::Tensor> exp_avgs_, exp_avg_sqs_;
   // A fp32 number on the device, which kernels read.
   at::Tensor sum_of_squares_;
   // Since Clip; negative: Update would use the norm of another step.

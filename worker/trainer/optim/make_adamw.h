@@ -1,4 +1,5 @@
-// AdamW as its parameters' type wants it: AdamW for fp32, AdamWByChance for bf16.
+// AdamW as its parameters want it: KernelAdamW for bf16, and on CUDA where the step has its kernels already; else
+// AdamW.
 #pragma once
 
 #include <memory>
@@ -9,7 +10,7 @@
 
 namespace studio {
 
-// `operations`: needed where parameters are bf16. Throws what LibTorch throws.
+// `operations`: null is none; needed where parameters are bf16. Throws what LibTorch throws.
 std::unique_ptr<Optimizer> MakeAdamW(const std::vector<Optimizer::Parameter>& parameters, Optimizer::Options options,
                                      std::shared_ptr<const kernels::Operations> operations);
 

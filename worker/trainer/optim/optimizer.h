@@ -43,8 +43,8 @@ class Optimizer {
   // One step with the gradients there are.
   void Step(double learning_rate);
   // The same with gradients whose global L2 norm is at most `max_norm` (0: no clipping). Returns the norm before, a
-  // fp32 scalar on the device that is not waited for. One that is not finite spoils fp32 weights and leaves bf16 ones
-  // as they are: the caller ends the run when it reads it. Gradients are spent.
+  // fp32 scalar on the device that is not waited for. One that is not finite may spoil the weights: the caller ends
+  // the run when it reads it. Gradients are spent.
   at::Tensor ClipAndStep(double learning_rate, double max_norm);
 
   // One per parameter, in the parameters' order. Weights without their place in a graph: the same memory.

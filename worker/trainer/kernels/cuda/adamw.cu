@@ -54,7 +54,7 @@ struct AdamWNumbers {
   float max_grad_norm;  // 0: no clipping
   float one_minus_beta1, beta2, one_minus_beta2, epsilon;
   float step_size;        // learning_rate / (1 - beta1^step)
-  float root_correction;  // sqrt(1 - beta2^step)
+  float inverse_root_correction;  // 1 / sqrt(1 - beta2^step)
   float kept;             // 1 - learning_rate * weight_decay
 };
 
@@ -62,54 +62,66 @@ __device__ __forceinline__ float ClipFactor(const AdamWNumbers& numbers, float s
   return numbers.max_grad_norm > 0 ? fminf(numbers.max_grad_norm / (sqrtf(squares) + 1e-6f), 1.0f) : 1.0f;
 }
 
+// Within two last places of fp32: exact roots and quotients take more instructions than all the rest, and the kernels would wait
+// for them instead of for memory.
+__device__ __forceinline__ float Root(float x) {
+  float y;
+  asm("sqrt.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+__device__ __forceinline__ float Quotient(float x, float y) {
+  float z;
+  asm("div.approx.f32 %0, %1, %2;" : "=f"(z) : "f"(x), "f"(y));
+  return z;
+}
+
 __device__ __forceinline__ void AdamWElement(const AdamWNumbers& numbers, float g, float& w, float& m, float& v) {
   m += numbers.one_minus_beta1 * (g - m);
   v = numbers.beta2 * v + numbers.one_minus_beta2 * g * g;
-  w = w * numbers.kept - numbers.step_size * m / (sqrtf(v) / numbers.root_correction + numbers.epsilon);
+  w = w * numbers.kept - Quotient(numbers.step_size * m, Root(v) * numbers.inverse_root_correction + numbers.epsilon);
 }
 
-// `copy` null: none. N elements a thread; 1 where memory is not aligned.
-template <typename T, int N>
-__device__ __forceinline__ void AdamW(float* weights, const float* grad, float* exp_avg, float* exp_avg_sq, T* copy,
-                                      const float* sum_of_squares, long long count, AdamWNumbers numbers) {
-  const long long at = (static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x) * N;
-  if (at >= count) return;
-  const float squares = *sum_of_squares;
-  if (!isfinite(squares)) return;
-  const float clip = ClipFactor(numbers, squares);
-  Vec<float, N> weight, gradient, first, second;
-  weight.Load(weights + at);
-  gradient.Load(grad + at);
-  first.Load(exp_avg + at);
-  second.Load(exp_avg_sq + at);
+struct AdamWEntry {  // as the host's
+  float* weights;
+  const float* grad;
+  float *exp_avg, *exp_avg_sq;
+  long long count;
+  int decays, wide;  // wide: all four allow accesses of 16 bytes
+};
+
+template <int N>
+__device__ __forceinline__ void AdamWAt(const AdamWEntry& entry, long long at, float clip, const AdamWNumbers& numbers) {
+  Vec<float, N> weight, gradient, mean, square;
+  weight.Load(entry.weights + at);
+  gradient.Load(entry.grad + at);
+  mean.Load(entry.exp_avg + at);
+  square.Load(entry.exp_avg_sq + at);
   float w[N], g[N], m[N], v[N];
   weight.Get(w);
   gradient.Get(g);
-  first.Get(m);
-  second.Get(v);
+  mean.Get(m);
+  square.Get(v);
 #pragma unroll
   for (int i = 0; i < N; ++i) AdamWElement(numbers, g[i] * clip, w[i], m[i], v[i]);
   weight.Set(w);
-  first.Set(m);
-  second.Set(v);
-  weight.Store(weights + at);
-  first.Store(exp_avg + at);
-  second.Store(exp_avg_sq + at);
-  if (copy != nullptr) {
-    Vec<T, N> rounded;
-    rounded.Set(w);
-    rounded.Store(copy + at);
-  }
+  mean.Set(m);
+  square.Set(v);
+  weight.Store(entry.weights + at);
+  mean.Store(entry.exp_avg + at);
+  square.Store(entry.exp_avg_sq + at);
 }
 
-#define ADAMW_KERNEL(T, NAME, N)                                                                                       \
-  extern "C" __global__ void adamw_##NAME##_v##N(float* weights, const float* grad, float* exp_avg, float* exp_avg_sq, \
-                                                 T* copy, const float* sum_of_squares, long long count,                \
-                                                 AdamWNumbers numbers) {                                               \
-    AdamW<T, N>(weights, grad, exp_avg, exp_avg_sq, copy, sum_of_squares, count, numbers);                             \
-  }
-
-ADAMW_KERNEL(bf16, bf16, 4)
-ADAMW_KERNEL(bf16, bf16, 1)
-ADAMW_KERNEL(float, f32, 4)
-ADAMW_KERNEL(float, f32, 1)
+// The grid's y counts the entries; blocks of one entry share its elements.
+extern "C" __global__ void __launch_bounds__(256) adamw_f32(const AdamWEntry* entries, const float* sum_of_squares,
+                                                            AdamWNumbers numbers) {
+  const AdamWEntry entry = entries[blockIdx.y];
+  const float squares = *sum_of_squares;
+  if (!isfinite(squares)) return;
+  const float clip = ClipFactor(numbers, squares);
+  if (!entry.decays) numbers.kept = 1;
+  const long long first = static_cast<long long>(blockIdx.x) * blockDim.x + threadIdx.x;
+  const long long threads = static_cast<long long>(gridDim.x) * blockDim.x;
+  const long long fours = entry.wide ? entry.count / 4 : 0;
+  for (long long i = first; i < fours; i += threads) AdamWAt<4>(entry, 4 * i, clip, numbers);
+  for (long long i = 4 * fours + first; i < entry.count; i += threads) AdamWAt<1>(entry, i, clip, numbers);
+}

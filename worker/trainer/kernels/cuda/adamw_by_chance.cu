@@ -1,8 +1,8 @@
 // AdamW where weights, gradient and states are all bf16: arithmetic in fp32, results rounded by chance.
 
-// SplitMix64's mixer at a counter, as the host's counter_random.h has it.
-__device__ __forceinline__ unsigned long long RandomBits(unsigned long long key, unsigned long long index) {
-  unsigned long long z = key + (index + 1) * 0x9e3779b97f4a7c15ull;
+// SplitMix64's mixer, as the host's counter_random.h has it: RandomBits(key, index) mixes key + (index + 1) * GOLDEN.
+#define GOLDEN 0x9e3779b97f4a7c15ull
+__device__ __forceinline__ unsigned long long Mix(unsigned long long z) {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
   return z ^ (z >> 31);
@@ -36,10 +36,12 @@ __device__ __forceinline__ void AdamWByChance(bf16* weights, const bf16* grad, b
   gradient.Get(g);
   mean.Get(m);
   square.Get(v);
+  unsigned long long counter = key + (first + static_cast<unsigned long long>(at)) * GOLDEN;
 #pragma unroll
   for (int i = 0; i < N; ++i) {
     AdamWElement(numbers, g[i] * clip, w[i], m[i], v[i]);
-    const unsigned long long bits = RandomBits(key, first + static_cast<unsigned long long>(at + i));
+    counter += GOLDEN;
+    const unsigned long long bits = Mix(counter);
     w[i] = RoundedByChance(w[i], bits);
     m[i] = RoundedByChance(m[i], bits >> 16);
     v[i] = RoundedByChance(v[i], bits >> 32);

@@ -46,8 +46,9 @@ struct AdapterShape {
   int64_t rows, width, rank, border;
 };
 // Ranks that fill the tensor cores' 16, half of them, an odd few, and more; rows and columns that are no whole tile.
-constexpr AdapterShape kAdapterShapes[] = {{64, 64, 16, 0}, {300, 512, 16, 64}, {5, 128, 8, 8}, {2100, 192, 4, 0},
-                                           {1, 64, 2, 64},  {40, 128, 32, 0},   {33, 64, 3, 0}, {20, 40, 16, 8}};
+constexpr AdapterShape kAdapterShapes[] = {{64, 64, 16, 0},   {300, 512, 16, 64}, {5, 128, 8, 8},
+                                           {2100, 192, 4, 0}, {2200, 64, 16, 8},  {1, 64, 2, 64},
+                                           {40, 128, 32, 0},  {33, 64, 3, 0},     {20, 40, 16, 8}};
 
 TEST_P(OperationsTest, GluMultipliesTheNextAdaptersA) {
   for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {

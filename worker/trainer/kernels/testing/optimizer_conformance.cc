@@ -24,7 +24,11 @@ TEST_P(OperationsTest, AdamWAgreesWithTheOptimizerOverClippedSteps) {
   const at::Tensor start = Normal({count}).to(at::kFloat);
   const at::Tensor weights = start.clone(), grad = Floats({count}, 0);
   const at::Tensor exp_avg = Floats({count}, 0), exp_avg_sq = Floats({count}, 0), squares = Floats({}, 0);
-  const at::Tensor copy = EmptyRows(1, count, 0).squeeze(0);
+  std::vector<AdamWPart> parts;
+  for (const auto& [begin, length] : {std::pair{int64_t{0}, decayed}, {decayed, plain}}) {
+    const auto part = [&, begin = begin, length = length](const at::Tensor& x) { return x.narrow(0, begin, length); };
+    parts.push_back({part(weights), part(grad), part(exp_avg), part(exp_avg_sq), begin == 0});
+  }
   const at::Tensor matrix = start.to(at::kCPU).narrow(0, 0, decayed).clone().requires_grad_(true);
   const at::Tensor bias = start.to(at::kCPU).narrow(0, decayed, plain).clone().requires_grad_(true);
   AdamW reference({{"matrix", matrix, true}, {"bias", bias, false}}, {0.9, 0.95, 1e-8, 0.1});
@@ -38,15 +42,10 @@ TEST_P(OperationsTest, AdamWAgreesWithTheOptimizerOverClippedSteps) {
     reference.Step(0.01);
     ops().SumOfSquares(grad, squares);
     EXPECT_NEAR(std::sqrt(squares.item<double>()), norm, 1e-6 * norm);
-    for (const auto& [begin, length, decay] : {std::tuple{int64_t{0}, decayed, 0.1}, {decayed, plain, 0.0}}) {
-      const auto part = [&, begin = begin, length = length](const at::Tensor& x) { return x.narrow(0, begin, length); };
-      ops().AdamWStep(part(weights), part(grad), part(exp_avg), part(exp_avg_sq), squares,
-                      {0.9, 0.95, 1e-8, decay, 2.0}, 0.01, step, part(copy));
-    }
+    ops().AdamWStep(parts, squares, {0.9, 0.95, 1e-8, 0.1, 2.0}, 0.01, step);
     EXPECT_TRUE(at::equal(grad, kept)) << "the gradient itself stays";
     EXPECT_LE(Difference(weights.narrow(0, 0, decayed), matrix), 3e-7) << "step " << step;
     EXPECT_LE(Difference(weights.narrow(0, decayed, plain), bias), 3e-7) << "step " << step;
-    EXPECT_TRUE(at::equal(copy, weights.to(GetParam().type))) << "step " << step;
   }
   const auto state = reference.State();
   EXPECT_LE(Difference(exp_avg.narrow(0, 0, decayed), state[1].second), 1e-6);
@@ -58,7 +57,8 @@ TEST_P(OperationsTest, AdamWWithoutALimitDoesNotClip) {
   const at::Tensor weights = Floats({64}, 1), grad = Floats({64}, 100), squares = Floats({}, 0);
   const at::Tensor exp_avg = Floats({64}, 0), exp_avg_sq = Floats({64}, 0);
   ops().SumOfSquares(grad, squares);
-  ops().AdamWStep(weights, grad, exp_avg, exp_avg_sq, squares, {0.9, 0.999, 1e-8, 0, 0}, 0.1, 1, at::Tensor());
+  ops().AdamWStep({{weights, grad, exp_avg, exp_avg_sq}}, squares, {0.9, 0.999, 1e-8, 0, 0}, 0.1, 1);
+  ops().AdamWStep({}, squares, {}, 0.1, 1);
   EXPECT_NEAR(exp_avg[0].item<double>(), 10, 1e-5);
   EXPECT_NEAR(weights[63].item<double>(), 0.9, 1e-6);  // a first step is of the learning rate's size
 }
@@ -70,7 +70,7 @@ TEST_P(OperationsTest, AdamWChangesNothingWhereTheNormIsNotFinite) {
     grad[40] = bad;
     ops().SumOfSquares(grad, squares);
     EXPECT_FALSE(std::isfinite(squares.item<double>()));
-    ops().AdamWStep(weights, grad, exp_avg, exp_avg_sq, squares, {0.9, 0.999, 1e-8, 0.1, 1}, 0.1, 1, at::Tensor());
+    ops().AdamWStep({{weights, grad, exp_avg, exp_avg_sq}}, squares, {0.9, 0.999, 1e-8, 0.1, 1}, 0.1, 1);
     EXPECT_TRUE(at::equal(weights, Floats({100}, 1)));
     EXPECT_TRUE(at::equal(exp_avg, Floats({100}, 2)));
     EXPECT_TRUE(at::equal(exp_avg_sq, Floats({100}, 3)));
@@ -89,33 +89,29 @@ TEST_P(OperationsTest, SumOfSquaresTakesAnyLengthAndStart) {
   }
 }
 
-// Weights, gradient and states of AdamWStepByChance, and the same in fp32 for AdamWStep.
-struct Narrow {
-  at::Tensor weights, grad, exp_avg, exp_avg_sq;
-  Narrow Of(at::ScalarType type) const {
-    return {weights.to(type, false, true), grad.to(type, false, true), exp_avg.to(type, false, true),
-            exp_avg_sq.to(type, false, true)};
-  }
-};
+AdamWPart Of(const AdamWPart& part, at::ScalarType type) {
+  const auto copy = [&](const at::Tensor& x) { return x.to(type, false, true); };
+  return {copy(part.weights), copy(part.grad), copy(part.exp_avg), copy(part.exp_avg_sq)};
+}
 
 constexpr AdamWOptions kByChance = {0.9, 0.999, 1e-8, 0.1, 2.0};
 
 TEST_P(OperationsTest, AdamWByChanceRoundsToANeighbourByItsOwnBits) {
   for (const int64_t count : {1, 7, 4096, 4099}) {
-    Narrow state = Narrow{Normal({count}), Normal({count}), Normal({count}) * 0.1, Normal({count}).square() * 0.01}.Of(
-        at::kBFloat16);
-    const Narrow exact = state.Of(at::kFloat), again = state.Of(at::kBFloat16), shifted = state.Of(at::kBFloat16);
+    const AdamWPart drawn{Normal({count}), Normal({count}), Normal({count}) * 0.1, Normal({count}).square() * 0.01};
+    const AdamWPart state = Of(drawn, at::kBFloat16), again = Of(state, at::kBFloat16),
+                    shifted = Of(state, at::kBFloat16);
+    const AdamWPart exact = Of(state, at::kFloat);
     const at::Tensor squares = Floats({}, 0);
     ops().SumOfSquares(state.grad, squares);
     EXPECT_NEAR(squares.item<double>(), Exact(state.grad).square().sum().item<double>(), 1e-5 * squares.item<double>());
-    const auto step = [&](const Narrow& s, uint64_t first) {
-      ops().AdamWStepByChance(s.weights, s.grad, s.exp_avg, s.exp_avg_sq, squares, kByChance, 1e-3, 9, 77, first);
+    const auto step = [&](const AdamWPart& part, uint64_t first) {
+      ops().AdamWStepByChance(part, squares, kByChance, 1e-3, 9, 77, first);
     };
     step(state, 1000);
     step(again, 1000);
     step(shifted, 1001);
-    ops().AdamWStep(exact.weights, exact.grad, exact.exp_avg, exact.exp_avg_sq, squares, kByChance, 1e-3, 9,
-                    at::Tensor());
+    ops().AdamWStep({exact}, squares, kByChance, 1e-3, 9);
     int64_t moved = 0;
     const std::pair<at::Tensor, at::Tensor> pairs[] = {
         {state.weights, exact.weights}, {state.exp_avg, exact.exp_avg}, {state.exp_avg_sq, exact.exp_avg_sq}};
@@ -149,7 +145,7 @@ TEST_P(OperationsTest, AdamWByChanceMovesWhatRoundingToTheNearestWouldHold) {
   const AdamWOptions options = {0.9, 0.999, 0, 0, 0};
   for (int step = 0; step < 64; ++step) {
     // A step of 100,000: no bias correction is left.
-    ops().AdamWStepByChance(weights, grad, exp_avg, exp_avg_sq, squares, options, learning_rate, 100000,
+    ops().AdamWStepByChance({weights, grad, exp_avg, exp_avg_sq}, squares, options, learning_rate, 100000,
                             static_cast<uint64_t>(step) + 1, 0);
   }
   const double decayed = std::pow(0.999, 64);
@@ -161,7 +157,7 @@ TEST_P(OperationsTest, AdamWByChanceMovesWhatRoundingToTheNearestWouldHold) {
 TEST_P(OperationsTest, AdamWByChanceChangesNothingWhereTheNormIsNotFinite) {
   const auto bf16 = [&](double value) { return Floats({100}, value).to(at::kBFloat16); };
   const at::Tensor weights = bf16(1), grad = bf16(0.5), exp_avg = bf16(2), exp_avg_sq = bf16(3);
-  ops().AdamWStepByChance(weights, grad, exp_avg, exp_avg_sq, Floats({}, std::numeric_limits<double>::quiet_NaN()),
+  ops().AdamWStepByChance({weights, grad, exp_avg, exp_avg_sq}, Floats({}, std::numeric_limits<double>::quiet_NaN()),
                           kByChance, 0.1, 1, 5, 0);
   EXPECT_TRUE(at::equal(weights, bf16(1)) && at::equal(exp_avg, bf16(2)) && at::equal(exp_avg_sq, bf16(3)));
 }

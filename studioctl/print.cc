@@ -77,6 +77,10 @@ std::string Describe(const v1::JobRecord& record, absl::Time now) {
     if (record.progress().tokens_per_second() > 0) {
       add("Speed", absl::StrCat(HumanCount(record.progress().tokens_per_second()), " tokens/s"));
     }
+    // Of a job that ended it would be the last second's.
+    if (record.progress().utilization() > 0 && record.state() == v1::RUNNING) {
+      add("Utilization", absl::StrFormat("%.0f %%", 100 * record.progress().utilization()));
+    }
     if (record.progress().peak_memory_bytes() > 0) {
       add("Peak memory", HumanBytes(static_cast<double>(record.progress().peak_memory_bytes())));
     }

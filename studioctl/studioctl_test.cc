@@ -231,6 +231,18 @@ TEST_F(StudioctlTest, GetDescribesAJob) {
   EXPECT_THAT(text, HasSubstr("Attempt    1: FAILED (DEVICE_OOM), out of memory\n"));
 }
 
+TEST_F(StudioctlTest, GetShowsHowBusyTheDevicesOfARunningJobAre) {
+  Submit();
+  controller_.Change("j1", [](v1::JobRecord& record) {
+    ASSERT_TRUE(google::protobuf::TextFormat::MergeFromString(
+        "state: RUNNING progress { step: 3 total_steps: 9 tokens_per_second: 1234.4 utilization: 0.968 }", &record));
+  });
+  const std::string text = Run({"get", "j1"}).out;
+  EXPECT_THAT(text, HasSubstr("\nSpeed        1,234 tokens/s\nUtilization  97 %\n"));
+  controller_.Change("j1", [](v1::JobRecord& record) { record.set_state(v1::SUCCEEDED); });
+  EXPECT_THAT(Run({"get", "j1"}).out, Not(HasSubstr("Utilization")));
+}
+
 TEST_F(StudioctlTest, CancelAndRetry) {
   Submit();
   EXPECT_EQ(Run({"cancel", "j1"}).out, "j1 CANCELLED\n");

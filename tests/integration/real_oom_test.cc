@@ -67,6 +67,8 @@ TEST(RealOom, ACappedJobEndsWhereAnUncappedOneEnds) {
   ASSERT_OK_AND_ASSIGN(const v1::JobRecord uncapped, RunJob("uncapped", 0));
   EXPECT_EQ(uncapped.attempts_size(), 1) << "the limit alone made the first attempt fail";
   EXPECT_EQ(capped.progress().step(), 3);
+  EXPECT_GT(uncapped.progress().utilization(), 0);
+  EXPECT_LE(uncapped.progress().utilization(), 1);
   EXPECT_EQ(capped.progress().tokens_seen(), uncapped.progress().tokens_seen());
   // The same global batches, summed in another order.
   EXPECT_NEAR(capped.progress().loss(), uncapped.progress().loss(), 1e-5 * std::abs(uncapped.progress().loss()));

@@ -8,9 +8,11 @@
 #include <ATen/ops/rand.h>
 #include <ATen/ops/zeros.h>
 
+#include "absl/time/clock.h"
 #include "common/status/testing.h"
 #include "worker/trainer/device/runtime.h"
 #include "worker/trainer/device/traits.h"
+#include "worker/trainer/device/utilization.h"
 
 namespace studio {
 namespace {
@@ -40,6 +42,25 @@ TEST_P(EveryDevice, SynchroniseWaitsForWhatIsQueued) {
   for (int i = 0; i < 10; ++i) product = at::matmul(product, product) / 1024;
   Synchronise(GetParam());
   EXPECT_TRUE(product.isfinite().all().item<bool>());
+}
+
+TEST_P(EveryDevice, IsBusyWhileItMultiplies) {
+  Utilization utilization(GetParam());
+  const at::Tensor factor = at::ones({1024, 1024}, at::TensorOptions(GetParam()));
+  double read = utilization.Read();
+  // NVML's figure is of a period that has ended: until it has seen this.
+  const absl::Time deadline = absl::Now() + absl::Seconds(20);
+  while (read == 0 && absl::Now() < deadline) {
+    for (int i = 0; i < 20; ++i) at::matmul(factor, factor);
+    Synchronise(GetParam());
+    read = utilization.Read();
+  }
+  if (GetParam().is_mps()) {
+    EXPECT_EQ(read, 0);
+  } else {
+    EXPECT_GT(read, 0);
+    EXPECT_LE(read, 1);
+  }
 }
 
 TEST_P(EveryDevice, MemoryIsCounted) {

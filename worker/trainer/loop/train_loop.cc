@@ -38,6 +38,7 @@ TrainLoop::TrainLoop(Parts parts, RunSummary& summary)
       summary_(summary),
       state_(parts_.identity),
       meter_(parts_.setup.feed.total_steps, 0),
+      utilization_(parts_.setup.model->options().device),
       cadence_(parts_.task.job().training(), NowSeconds()),
       writer_(parts_.env, CheckpointsFolder(parts_.task), /*rank=*/0, [this](const CheckpointWriter::Written& written) {
         write_seconds_ = written.seconds;
@@ -184,9 +185,17 @@ absl::Status TrainLoop::Report(const StepResult& result) {
   point.set_loss(result.loss);
   point.set_learning_rate(result.learning_rate);
   point.set_grad_norm(result.grad_norm);
-  const int64_t peak[] = {PeakMemoryBytes(parts_.setup.model->options().device)};
-  ASSIGN_OR_RETURN(const std::vector<int64_t> peaks, SyncAcrossProcesses(std::span<const int64_t>(peak), ranks()));
-  point.set_peak_memory_bytes(*std::max_element(peaks.begin(), peaks.end()));
+  // Of each rank its peak and how busy it is, in one exchange; a double holds every number of bytes below 2^53.
+  const double mine[] = {static_cast<double>(PeakMemoryBytes(parts_.setup.model->options().device)),
+                         utilization_.Read()};
+  ASSIGN_OR_RETURN(const std::vector<double> all, SyncAcrossProcesses(std::span<const double>(mine), ranks()));
+  double peak = 0, busy = 0;
+  for (size_t i = 0; i < all.size(); i += 2) {
+    peak = std::max(peak, all[i]);
+    busy += all[i + 1];
+  }
+  point.set_peak_memory_bytes(static_cast<int64_t>(peak));
+  point.set_utilization(2 * busy / static_cast<double>(all.size()));
   *point.mutable_time() = google::protobuf::util::TimeUtil::GetCurrentTime();
   parts_.link.Send(std::move(event));
   return absl::OkStatus();

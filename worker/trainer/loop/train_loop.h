@@ -20,6 +20,7 @@
 #include "worker/trainer/checkpoint/checkpoint_writer.h"
 #include "worker/trainer/data_feed/batch_dump.h"
 #include "worker/trainer/data_feed/row_store.h"
+#include "worker/trainer/device/utilization.h"
 #include "worker/trainer/loop/progress_meter.h"
 #include "worker/trainer/loop/readback.h"
 #include "worker/trainer/loop/setup.h"
@@ -101,6 +102,7 @@ class TrainLoop {
   RunSummary& summary_;
   v1::TrainingState state_;
   ProgressMeter meter_;
+  Utilization utilization_;
   // The step whose loss has not been read yet: at most one.
   std::optional<QueuedStep> queued_;
   double finished_at_ = 0;

@@ -31,6 +31,18 @@ std::string CudaOfDriver() {
   return absl::StrCat(version / 1000, ".", version % 1000 / 10);
 }
 
+std::string CudaPciBusId(int index) {
+  void* const driver = Driver();
+  if (driver == nullptr) return "";
+  const auto init = Symbol<int(unsigned)>(driver, "cuInit");
+  const auto get = Symbol<int(int*, int)>(driver, "cuDeviceGet");
+  const auto bus_of = Symbol<int(char*, int, int)>(driver, "cuDeviceGetPCIBusId");
+  int device = 0;
+  char text[32] = "";
+  if (!init || !get || !bus_of || init(0) != 0 || get(&device, index) != 0) return "";
+  return bus_of(text, sizeof(text), device) == 0 ? text : "";
+}
+
 std::optional<CudaDeviceInfo> ReadCudaDevice(int index) {
   void* const driver = Driver();
   if (driver == nullptr) return std::nullopt;

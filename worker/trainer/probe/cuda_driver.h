@@ -22,6 +22,10 @@ struct CudaDeviceInfo {
 // Empty where there is no driver or no such device.
 std::optional<CudaDeviceInfo> ReadCudaDevice(int index);
 
+// "0000:53:00.0", which NVML knows the device by whatever CUDA_VISIBLE_DEVICES says; empty where there is no such
+// device.
+std::string CudaPciBusId(int index);
+
 // "13.0"; empty where there is no driver. Makes no context.
 std::string CudaOfDriver();
 

@@ -12,6 +12,7 @@
 #include "worker/trainer/device/runtime.h"
 #include "worker/trainer/probe/cuda_driver.h"
 #include "worker/trainer/probe/host.h"
+#include "worker/trainer/probe/nvml.h"
 #include "worker/trainer/probe/optional_libraries.h"
 
 namespace studio {

@@ -10,7 +10,4 @@ namespace studio {
 // see bitsandbytes.h; with kernels for CUDA where `cuda`). A library that is found stays loaded.
 std::set<std::string> FindOptionalLibraries(bool cuda);
 
-// The NVIDIA driver's own version ("580.82.07") by NVML; empty where that is not there.
-std::string NvidiaDriverVersion();
-
 }  // namespace studio

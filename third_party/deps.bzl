@@ -104,6 +104,24 @@ pkg_config = repository_rule(
     environ = ["PKG_CONFIG_PATH"],
 )
 
+def _python_string(text, before):
+    """The string literal, or the word, that follows `before` on its line; empty where `before` is not there."""
+    parts = text.split(before)
+    return parts[1].split("\n")[0].strip("'\"") if len(parts) > 1 else ""
+
+def _link_cuda_headers(ctx, nvidia):
+    """CUDA 13's wheels share one include folder, each of CUDA 12's has its own. Nothing where only the CPU's are."""
+    folders = [nvidia.get_child("cu13")]
+    if not folders[0].exists:
+        folders = nvidia.readdir() if nvidia.exists else []
+    headers = {}
+    for folder in folders:
+        include = folder.get_child("include")
+        if folder.basename != "nccl" and include.exists:
+            headers.update({child.basename: child for child in include.readdir() if not child.basename.startswith("__")})
+    for name, path in headers.items():
+        ctx.symlink(path, "cuda/" + name)
+
 def _torch(ctx):
     """LibTorch out of the wheel.
 
@@ -122,24 +140,23 @@ def _torch(ctx):
     wheel = site.get_child("torch")
     for folder in ["ATen", "c10", "caffe2", "torch"]:
         ctx.symlink(wheel.get_child("include").get_child(folder), "include/" + folder)
-    cuda = site.get_child("nvidia").get_child("cu13").get_child("include")
     ctx.file("cuda/.keep", "")
-    if cuda.get_child("cuda.h").exists:
-        for child in cuda.readdir():
-            ctx.symlink(child, "cuda/" + child.basename)
+    _link_cuda_headers(ctx, site.get_child("nvidia"))
     bitsandbytes = site.get_child("bitsandbytes")
     ctx.file("bitsandbytes/.keep", "")
-    for name in ["libbitsandbytes_cpu.so", "libbitsandbytes_cuda130.so"]:
+    for name in ["libbitsandbytes_cpu.so", "libbitsandbytes_cuda126.so", "libbitsandbytes_cuda130.so"]:
         if bitsandbytes.get_child(name).exists:
             ctx.symlink(bitsandbytes.get_child(name), "bitsandbytes/" + name)
     nccl = site.get_child("nvidia").get_child("nccl").get_child("include").get_child("nccl.h")
     ctx.file("nccl/.keep", "")
     if nccl.exists:
         ctx.symlink(nccl, "nccl/nccl.h")
-    version = ctx.read(wheel.get_child("version.py")).split("__version__ = ")[1].split("\n")[0].strip("'\"")
+    facts = ctx.read(wheel.get_child("version.py"))
+    cuda = _python_string(facts, "\ncuda: Optional[str] = ")
     ctx.template("BUILD.bazel", ctx.attr.build_file, substitutions = {
         "%{lib}": str(wheel.get_child("lib").realpath),
-        "%{version}": version,
+        "%{version}": _python_string(facts, "__version__ = "),
+        "%{cuda}": "" if cuda == "None" else cuda,
     })
     ctx.file("WORKSPACE", "")
 
@@ -152,5 +169,8 @@ torch = repository_rule(
         # What tools/setup.sh is asked for to lay it.
         "set_up": attr.string(),
     },
+    # What tools/setup.sh laid, from .bazelrc.local: without it Bazel would take the headers of another version for those
+    # that it knows.
+    environ = ["STUDIO_LIBTORCH"],
     local = True,
 )

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Brings a bare Debian or Ubuntu to where `bazel build` works, and lays what is not the distribution's outside the tree,
 # with links under .deps. The only step that uses the network. Idempotent: what is there is kept.
-#   tools/setup.sh [build] [cuda] [model] [oracle] [dev] [arm64]
+#   [LIBTORCH=VERSION] tools/setup.sh [build] [cuda] [model] [oracle] [dev] [arm64]
+# LIBTORCH: one of the versions of third_party/pins.sh; without it the platform's own.
 # build: compilers, Bazel, gRPC, LibTorch for the CPU, the Rust crates (always done)
 # cuda: LibTorch's CUDA libraries too (also chosen by an NVIDIA card)   model: the example's model and data
 # oracle: Transformers and PEFT, for tests/parity and make bench        dev: linters, clang for fuzzing
@@ -65,12 +66,25 @@ mkdir -p .deps "$cache"
 exec 9>"$cache/.lock"
 flock 9
 
-torch=$cache/torch-$LIBTORCH_VERSION
+case $(uname -s)/$(uname -m) in
+  Darwin/*) platform=macos-arm64 own_libtorch=$LIBTORCH_MACOS ;;
+  */aarch64 | */arm64) platform=linux-aarch64 own_libtorch=$LIBTORCH_LINUX ;;
+  *) platform=linux-x86_64 own_libtorch=$LIBTORCH_LINUX ;;
+esac
+libtorch=${LIBTORCH:-$own_libtorch}
+libtorch_pin "$platform" "$libtorch" || {
+  say "LIBTORCH=$libtorch has no entry for $platform in third_party/pins.sh: name one that has ($own_libtorch, $LIBTORCH_OLDEST,"
+  say "$LIBTORCH_NEWEST), or write one"
+  exit 1
+}
+torch=$cache/torch-$libtorch
 # shellcheck disable=SC2086
-pip_into "$torch" "LibTorch $LIBTORCH_VERSION (CPU)" --no-deps "torch==$LIBTORCH_VERSION" $LIBTORCH_CPU_WHEELS
+pip_into "$torch" "LibTorch $libtorch (CPU)" ${LIBTORCH_INDEX:+--index-url "$LIBTORCH_INDEX"} --no-deps \
+  "torch==$libtorch" $LIBTORCH_CPU_WHEELS
 if wants cuda; then
   # shellcheck disable=SC2086
-  pip_into "$torch" "LibTorch's CUDA libraries" "torch==$LIBTORCH_VERSION" $LIBTORCH_CUDA_WHEELS
+  pip_into "$torch" "LibTorch's CUDA libraries" ${LIBTORCH_INDEX:+--extra-index-url "$LIBTORCH_INDEX"} \
+    "torch==$libtorch" $LIBTORCH_CUDA_WHEELS
 fi
 link "$torch" torch
 
@@ -101,10 +115,12 @@ if wants model; then
   link "$cache/wheels" wheels
 fi
 if wants oracle; then
-  # The oracle imports the same torch that we link: one download.
+  # The oracle is one, whatever LibTorch is tried: the platform's own, in the folder that we link from (one download).
+  oracle=$cache/torch-$own_libtorch
   # shellcheck disable=SC2086
-  pip_into "$torch" "Transformers and PEFT" "torch==$LIBTORCH_VERSION" $ORACLE_WHEELS
-  pip_into "$torch" "bitsandbytes" --no-deps "$BITSANDBYTES_WHEEL"
+  pip_into "$oracle" "Transformers and PEFT" "torch==$own_libtorch" $ORACLE_WHEELS
+  for folder in "$oracle" "$torch"; do pip_into "$folder" "bitsandbytes" --no-deps "$BITSANDBYTES_WHEEL"; done
+  link "$oracle" oracle
 fi
 if wants dev; then
   pip_into "$cache/lint" "ruff" "$RUFF_WHEEL"
@@ -121,13 +137,18 @@ fi
 
 if wants arm64; then
   # shellcheck disable=SC2046 # nothing, or a word
-  tools/setup_arm64.sh "$cache" $(wants cuda && echo cuda)
+  tools/setup_arm64.sh "$cache" "${LIBTORCH:-$LIBTORCH_LINUX}" $(wants cuda && echo cuda)
 fi
 
 # Bazel's cache lies outside the tree, and is keyed by what Bazel does not see: the system's headers and tools.
 # shellcheck disable=SC2086
 # shellcheck disable=SC2046 # a list of words
 key=$(dpkg-query -W -f '${Package} ${Version}\n' $(cat tools/apt-packages.txt) libgrpc-dev gcc libc6-dev 2>/dev/null | sha256sum | cut -c1-12)
+# The rule that makes @torch depends on this: what another version, or another wheel beside it, holds is another
+# repository, of which nothing that Bazel knows is kept.
+contents=$libtorch-$(find "$torch" -maxdepth 1 -name '.stamp-*' | sort | sha256sum | cut -c1-8)
 cat >.bazelrc.local <<EOF
 build --disk_cache=$cache/bazel-$key
+build --repo_env=STUDIO_LIBTORCH=$contents
+query --repo_env=STUDIO_LIBTORCH=$contents
 EOF

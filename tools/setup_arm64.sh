@@ -1,12 +1,12 @@
 #!/bin/sh
 # Lays what --config=arm64 builds against on an x86-64 machine: an ARM64 sysroot of this distribution's own packages and
 # LibTorch's aarch64 wheel. Called by tools/setup.sh, which holds the cache's lock.
-#   tools/setup_arm64.sh CACHE [cuda]      lays .deps/arm64/{sysroot,torch}
+#   tools/setup_arm64.sh CACHE LIBTORCH [cuda]      lays .deps/arm64/{sysroot,torch}
 # Packages are unpacked, not installed: no maintainer script runs, so this needs neither root nor emulation.
 set -eu
 cd "$(dirname "$0")/.."
 . third_party/pins.sh
-cache=$1 cuda=${2:-}
+cache=$1 libtorch=$2 cuda=${3:-}
 say() { printf 'setup: %s\n' "$*" >&2; }
 
 # What the build takes from the distribution, for the other machine. rustc's standard library must be the host's version.
@@ -45,27 +45,28 @@ if [ ! -e "$sysroot/.done" ]; then
   touch "$sysroot/.done"
 fi
 
-torch=$cache/torch-$LIBTORCH_VERSION-aarch64
+libtorch_pin linux-aarch64 "$libtorch" || { say "LIBTORCH=$libtorch has no entry for linux-aarch64 in third_party/pins.sh"; exit 1; }
+torch=$cache/torch-$libtorch-aarch64
 pip_for_arm64() {
   platforms=
   for glibc in $LIBTORCH_ARM64_GLIBC; do platforms="$platforms --platform manylinux_${glibc}_aarch64"; done
   [ -x "$cache/convert/bin/pip" ] || python3 -m venv "$cache/convert"
   # shellcheck disable=SC2086
   "$cache/convert/bin/pip" install -q --disable-pip-version-check --only-binary=:all: $platforms --platform manylinux2014_aarch64 \
-    --python-version 3.11 --upgrade --target "$torch" "$@"
+    ${LIBTORCH_INDEX:+--extra-index-url "$LIBTORCH_INDEX"} --python-version 3.11 --upgrade --target "$torch" "$@"
 }
 if [ ! -e "$torch/.done" ]; then
-  say "fetching LibTorch $LIBTORCH_VERSION for ARM64"
+  say "fetching LibTorch $libtorch for ARM64"
   rm -rf "$torch"
   # shellcheck disable=SC2086
-  pip_for_arm64 --no-deps "torch==$LIBTORCH_VERSION" $LIBTORCH_ARM64_WHEELS
+  pip_for_arm64 --no-deps "torch==$libtorch" $LIBTORCH_CPU_WHEELS
   touch "$torch/.done"
 fi
 # Only an image holds them: no emulator has a card.
 if [ -n "$cuda" ] && [ ! -e "$torch/.done-cuda" ]; then
   say "fetching LibTorch's CUDA libraries for ARM64"
   # shellcheck disable=SC2086
-  pip_for_arm64 "torch==$LIBTORCH_VERSION" $LIBTORCH_CUDA_WHEELS
+  pip_for_arm64 "torch==$libtorch" $LIBTORCH_CUDA_WHEELS
   touch "$torch/.done-cuda"
 fi
 

@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 export PYTHONDONTWRITEBYTECODE=1 TRANSFORMERS_OFFLINE=1 HF_HUB_OFFLINE=1 HF_HUB_DISABLE_PROGRESS_BARS=1
 "${BAZEL:-bazel}" build --noshow_progress //worker/trainer:studio-trainer
-.deps/torch/bin/python tests/benchmarks/fine_tune.py "$@"
+.deps/oracle/bin/python tests/benchmarks/fine_tune.py "$@"
 "${BAZEL:-bazel}" run --noshow_progress --ui_event_filters=-info //tests/benchmarks/job_path
 "${BAZEL:-bazel}" run --noshow_progress --ui_event_filters=-info //tests/benchmarks/submits
 "${BAZEL:-bazel}" run --noshow_progress --ui_event_filters=-info //tests/benchmarks/restart

@@ -5,7 +5,7 @@
 # The last line counts the checks of all scripts; the exit code is 1 when one failed.
 set -u
 cd "$(dirname "$0")/../.." || exit 1
-python=.deps/torch/bin/python
+python=.deps/oracle/bin/python
 # OpenMP's threads wait asleep: spinning beside other work they take ten times as long.
 export OMP_WAIT_POLICY=PASSIVE
 export PYTHONDONTWRITEBYTECODE=1 TRANSFORMERS_OFFLINE=1 HF_HUB_OFFLINE=1 TRANSFORMERS_VERBOSITY=error HF_HUB_DISABLE_PROGRESS_BARS=1

@@ -1,22 +1,16 @@
 #include "worker/trainer/device/runtime.h"
 
 #include <ATen/Context.h>
-#include <c10/core/CachingDeviceAllocator.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
 #include <algorithm>
 #include <mutex>
 
+#include "worker/trainer/libtorch/accelerator.h"
 #include "worker/trainer/probe/host.h"
 
 namespace studio {
 namespace {
-
-// What every accelerator with a caching allocator of LibTorch's has; Metal's is reached by its hooks alone.
-c10::DeviceAllocator& Allocator(at::Device device) {
-  at::globalContext().lazyInitDevice(device.type());
-  return *c10::getDeviceAllocator(device.type());
-}
 
 DeviceMemory ReadMetalMemory() {
   const auto& hooks = at::detail::getMPSHooks();
@@ -45,21 +39,20 @@ void Synchronise(at::Device device) {
 DeviceMemory ReadDeviceMemory(at::Device device) {
   if (device.is_cpu()) return ReadHost();
   if (device.is_mps()) return ReadMetalMemory();
-  const auto [free, total] = Allocator(device).getMemoryInfo(device.index());
-  return {static_cast<int64_t>(free), static_cast<int64_t>(total)};
+  const libtorch::MemoryInfo memory = libtorch::ReadMemory(device);
+  return {memory.free_bytes, memory.total_bytes};
 }
 
 int64_t PeakMemoryBytes(at::Device device) {
   // MPS's allocator keeps no such statistics; its memory is the process's.
   if (device.is_cpu() || device.is_mps()) return PeakResidentBytes();
-  const auto stats = Allocator(device).getDeviceStats(device.index());
-  return stats.allocated_bytes[static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE)].peak;
+  return libtorch::PeakAllocatedBytes(device);
 }
 
 void EmptyCache(at::Device device) {
   if (device.is_cpu()) return;
   if (device.is_mps()) return at::detail::getMPSHooks().emptyCache();
-  Allocator(device).emptyCache();
+  libtorch::EmptyAllocatorCache(device);
 }
 
 void SeedRandom(at::Device device, uint64_t seed) {

@@ -24,6 +24,7 @@
 #include <cmath>
 
 #include "worker/trainer/kernels/shapes.h"
+#include "worker/trainer/libtorch/operations.h"
 #include "worker/trainer/model/counter_random.h"
 
 namespace studio::kernels {
@@ -53,7 +54,10 @@ at::Tensor ActivateBackward(Activation activation, const at::Tensor& d, const at
 
 // a^T b in fp32.
 at::Tensor Product(const at::Tensor& a, const at::Tensor& b) {
-  return a.is_cuda() && a.scalar_type() != at::kFloat ? at::mm(a.t(), b, at::kFloat) : at::mm(Wide(a).t(), Wide(b));
+  if (!a.is_cuda() || a.scalar_type() == at::kFloat) return at::mm(Wide(a).t(), Wide(b));
+  at::Tensor product = at::empty({a.size(1), b.size(1)}, a.options().dtype(at::kFloat));
+  libtorch::ProductInFloat(a.t(), b, product);
+  return product;
 }
 
 // to's row which[t] += rows' row t, in the order of t.

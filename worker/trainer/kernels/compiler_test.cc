@@ -44,6 +44,8 @@ std::vector<std::string> KernelNames() {
 TEST_F(CompilerTest, CompilesEveryKernelForEveryGeneration) {
   for (const char* architecture : {"sm_80", "sm_90", "sm_100"}) {
     SCOPED_TRACE(architecture);
+    // That of LibTorch 2.7.1 is older than Blackwell.
+    if (std::string(architecture) == "sm_100" && nvrtc->version().find("12.6") != std::string::npos) continue;
     const auto cubin = nvrtc->Compile(CudaSource(), architecture);
     ASSERT_TRUE(cubin.ok()) << cubin.status();
     EXPECT_EQ(cubin->substr(1, 3), "ELF");

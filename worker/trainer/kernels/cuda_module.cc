@@ -1,12 +1,12 @@
 #include "worker/trainer/kernels/cuda_module.h"
 
 #include <c10/core/DeviceGuard.h>
-#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <c10/util/Exception.h>
 #include <dlfcn.h>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/check.h"
+#include "worker/trainer/libtorch/accelerator.h"
 
 namespace studio::kernels {
 
@@ -131,8 +131,7 @@ void* CudaModule::Function(const Launch& launch) const {
 }
 
 void CudaModule::Run(const Launch& launch, void** arguments) const {
-  const auto* const guard = c10::impl::getDeviceGuardImpl(device_.type());
-  void* const stream = guard->getStreamNativeHandle(guard->getStream(device_));
+  void* const stream = libtorch::CurrentNativeStream(device_);
   // A thread that has not called CUDA's runtime has no context, or another device's.
   void *current = nullptr, *popped = nullptr;
   driver_.context_current(&current);

@@ -3,8 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/_flash_attention_backward.h>
 #include <ATen/ops/_flash_attention_forward.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
@@ -22,6 +20,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "worker/trainer/device/traits.h"
+#include "worker/trainer/libtorch/operations.h"
 #include "worker/trainer/model/cpu_kernels.h"
 #include "worker/trainer/model/dispatch.h"
 
@@ -73,8 +72,7 @@ struct CpuAttention : torch::autograd::Function<CpuAttention> {
     variable_list saved = {qkv, out};
     for (const Run& run : Runs(pass->cu_seqlens)) {
       const Heads heads = Split(qkv, run, *pass);
-      auto [attended, log_sum] =
-          at::_scaled_dot_product_flash_attention_for_cpu(heads.q, heads.k, heads.v, 0.0, /*is_causal=*/true);
+      auto [attended, log_sum] = libtorch::CpuFlashAttention(heads.q, heads.k, heads.v);
       View(out, run, 0, pass->heads, pass->head_dim).copy_(attended);
       saved.push_back(log_sum);
     }
@@ -92,9 +90,9 @@ struct CpuAttention : torch::autograd::Function<CpuAttention> {
     size_t next = 2;
     for (const Run& run : Runs(pass->cu_seqlens)) {
       const Heads heads = Split(qkv, run, *pass);
-      auto [dq, dk, dv] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
+      auto [dq, dk, dv] = libtorch::CpuFlashAttentionBackward(
           View(d_out, run, 0, pass->heads, pass->head_dim), heads.q, heads.k, heads.v,
-          View(saved[1], run, 0, pass->heads, pass->head_dim), saved[next++], 0.0, /*is_causal=*/true);
+          View(saved[1], run, 0, pass->heads, pass->head_dim), saved[next++]);
       const Heads out = Split(d_qkv, run, *pass);
       out.q.copy_(dq);
       out.k.copy_(dk);

@@ -1,13 +1,12 @@
 #include "worker/trainer/model/norm.h"
 
-#include <ATen/ops/_fused_rms_norm.h>
-#include <ATen/ops/_fused_rms_norm_backward.h>
 #include <ATen/ops/add.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "worker/trainer/libtorch/operations.h"
 #include "worker/trainer/model/cpu_kernels.h"
 #include "worker/trainer/model/dispatch.h"
 
@@ -23,7 +22,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor> Forward(const at::Tensor& x, cons
   const at::Tensor scale = weight.to(x.scalar_type());
   if (!HasCpuKernels(x)) {
     const at::Tensor residual = delta.defined() ? at::add(x, delta) : x;
-    auto [normed, rstd] = at::_fused_rms_norm(residual, {x.size(1)}, scale, eps);
+    auto [normed, rstd] = libtorch::FusedRmsNorm(residual, scale, eps);
     return {residual, normed, rstd};
   }
   const at::Tensor residual = delta.defined() ? at::empty_like(x) : x;
@@ -43,8 +42,7 @@ std::pair<at::Tensor, at::Tensor> Backward(const at::Tensor& d_normed, const at:
                                            bool weight_grad) {
   const at::Tensor scale = weight.to(residual.scalar_type());
   if (!HasCpuKernels(residual)) {
-    auto [d_x, d_weight] =
-        at::_fused_rms_norm_backward(d_normed, residual, {residual.size(1)}, rstd, scale, {true, weight_grad});
+    auto [d_x, d_weight] = libtorch::FusedRmsNormBackward(d_normed, residual, rstd, scale, weight_grad);
     if (d_residual.defined()) d_x.add_(d_residual);
     return {d_x, weight_grad ? d_weight.to(weight.scalar_type()) : at::Tensor()};
   }

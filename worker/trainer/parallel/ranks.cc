@@ -12,6 +12,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status/macros.h"
+#include "worker/trainer/libtorch/store.h"
 #include "worker/trainer/model/torch_status.h"
 #include "worker/trainer/parallel/nccl_backend.h"
 #include "worker/trainer/parallel/peer_loss.h"
@@ -29,6 +30,7 @@ c10::intrusive_ptr<c10d::Store> MakeStore(const Meeting& meeting) {
   options.isServer = meeting.rank == 0;
   options.numWorkers = meeting.size;
   options.timeout = ToChrono(meeting.join_timeout);
+  options.useLibUV = libtorch::kLibuvStoreTakesSocket;
   if (meeting.rank == 0) options.masterListenFd = meeting.listen_fd;
   return c10::make_intrusive<c10d::TCPStore>(meeting.address, options);
 }

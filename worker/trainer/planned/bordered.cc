@@ -4,6 +4,7 @@
 #include <ATen/ops/mm.h>
 
 #include "common/status/check.h"
+#include "worker/trainer/libtorch/operations.h"
 
 namespace studio::planned {
 namespace {
@@ -13,7 +14,7 @@ void WideProduct(const at::Tensor& x, const at::Tensor& y, at::Tensor out) {
   if (x.scalar_type() == at::kFloat) {
     at::mm_out(out, x, y);
   } else if (x.is_cuda()) {
-    at::mm_out(out, x, y, at::kFloat);
+    libtorch::ProductInFloat(x, y, out);
   } else {
     out.copy_(at::mm(x, y));
   }

@@ -2,6 +2,8 @@
 
 #include <dlfcn.h>
 
+#include <cstddef>
+
 #include "absl/strings/str_cat.h"
 
 namespace studio {
@@ -60,6 +62,30 @@ std::optional<CudaDeviceInfo> ReadCudaDevice(int index) {
   attribute(&integrated, kIntegrated, device);
   attribute(&coherent, kUsesHostPageTables, device);
   return CudaDeviceInfo{name, absl::StrCat(major, ".", minor), CudaOfDriver(), integrated != 0, coherent != 0};
+}
+
+std::optional<CudaMemory> ReadCudaMemory(int index) {
+  void* const driver = Driver();
+  if (driver == nullptr) return std::nullopt;
+  const auto init = Symbol<int(unsigned)>(driver, "cuInit");
+  const auto get = Symbol<int(int*, int)>(driver, "cuDeviceGet");
+  const auto retain = Symbol<int(void**, int)>(driver, "cuDevicePrimaryCtxRetain");
+  const auto release = Symbol<int(int)>(driver, "cuDevicePrimaryCtxRelease_v2");
+  const auto push = Symbol<int(void*)>(driver, "cuCtxPushCurrent_v2");
+  const auto pop = Symbol<int(void**)>(driver, "cuCtxPopCurrent_v2");
+  const auto info = Symbol<int(size_t*, size_t*)>(driver, "cuMemGetInfo_v2");
+  if (!init || !get || !retain || !release || !push || !pop || !info) return std::nullopt;
+
+  int device = 0;
+  void *context = nullptr, *popped = nullptr;
+  if (init(0) != 0 || get(&device, index) != 0 || retain(&context, device) != 0) return std::nullopt;
+  size_t free = 0, total = 0;
+  const bool pushed = push(context) == 0;
+  const bool known = pushed && info(&free, &total) == 0;
+  if (pushed) pop(&popped);
+  release(device);
+  if (!known) return std::nullopt;
+  return CudaMemory{static_cast<int64_t>(free), static_cast<int64_t>(total)};
 }
 
 }  // namespace studio

@@ -7,6 +7,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "common/platform/driver_advice.h"
 #include "common/platform/features.h"
 
 namespace studio {
@@ -113,8 +114,8 @@ v1::Inventory DescribeMachine(const MachineFacts& facts) {
   }
   if (!facts.unused_driver.empty()) {
     inventory.add_notes(absl::StrCat("an NVIDIA driver for CUDA ", facts.unused_driver,
-                                     " is here, but this trainer sees no card by it: install the CUDA trainer "
-                                     "(studio-trainer-cuda), and a driver for CUDA 13 (580 or newer)"));
+                                     " is here, but this trainer sees no card by it: ",
+                                     DriverAdvice(arch.arch, facts.unused_driver, facts.libtorch_cuda)));
   }
   inventory.mutable_features()->Add(found.begin(), found.end());
   return inventory;

@@ -64,6 +64,8 @@ struct MachineFacts {
   std::set<std::string> libraries = {};
   // An NVIDIA driver is there though LibTorch sees no device by it: the newest CUDA that it runs ("12.8").
   std::string unused_driver = {};
+  // The CUDA that LibTorch was built for ("13.0"), in the CPU's trainer too; empty: none.
+  std::string libtorch_cuda = {};
 };
 
 // Everything but the versions and needs_data, which the trainer knows itself.

@@ -6,6 +6,7 @@
 namespace studio {
 namespace {
 
+using testing::AllOf;
 using testing::Contains;
 using testing::ElementsAre;
 using testing::HasSubstr;
@@ -125,9 +126,10 @@ TEST(DescribeMachine, AMacsGpuHasItsWorkingSetAndNotItsMemory) {
 TEST(DescribeMachine, ADriverThatServesNothingIsSaid) {
   MachineFacts facts = Machine("x86_64");
   facts.unused_driver = "12.8";
+  facts.libtorch_cuda = "13.0";
   const v1::Inventory inventory = DescribeMachine(facts);
   EXPECT_EQ(inventory.backend(), v1::CPU) << "no error";
-  EXPECT_THAT(inventory.notes(), ElementsAre(HasSubstr("driver for CUDA 12.8")));
+  EXPECT_THAT(inventory.notes(), ElementsAre(AllOf(HasSubstr("driver for CUDA 12.8"), HasSubstr("LIBTORCH=2.7.1"))));
 }
 
 TEST(IsAmpereOrLater, ComparesNumbersNotLetters) {

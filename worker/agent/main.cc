@@ -161,6 +161,7 @@ absl::Status Run(Flags flags) {
   }
   spdlog::info("worker {} (start {}) with {}, state in {}", identity.worker_id, identity.incarnation, trainer.path,
                flags.state_dir);
+  for (const std::string& note : trainer.inventory.notes()) spdlog::warn("{}", note);
 
   EventLoop loop;
   ThreadBackground background(loop);

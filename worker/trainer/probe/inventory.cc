@@ -50,6 +50,7 @@ MachineFacts AskMachine() {
   }
   facts.libraries = FindOptionalLibraries(!facts.cuda.empty());
   if (facts.cuda.empty()) facts.unused_driver = CudaOfDriver();
+  facts.libtorch_cuda = STUDIO_LIBTORCH_CUDA;
   return facts;
 }
 

@@ -15,10 +15,11 @@ quickstart: ## a fresh machine to a fine-tuned model: sets up, builds, trains Sm
 	@tools/setup.sh build model
 	@tools/quickstart.sh
 
-test: ## what CI runs: lint, unit tests, sanitizers, fuzzing, short parity, a fine-tune; TAGS=requires_cuda: those tests alone
+# LIBTORCH=2.7.1 chooses another LibTorch of third_party/pins.sh, for any target; make hands it on in the environment.
+test: ## what CI runs: lint, unit tests, sanitizers, fuzzing, short parity, a fine-tune; TAGS=requires_cuda: those tests alone; LIBTORCH=2.7.1: on that one
 	@TAGS='$(TAGS)' tools/test.sh
 
-test-all: ## everything: full parity, long fuzzing (before an issue is closed)
+test-all: ## everything: full parity, long fuzzing, the oldest and newest LibTorch, ARM64 (before an issue is closed)
 	@FUZZ_SECONDS=300 tools/test.sh --all
 
 test-unit: ## unit tests alone
@@ -57,9 +58,10 @@ lint: ## formatting and static analysis; changes nothing
 	@tools/setup.sh build dev
 	@tools/lint.sh
 
-dist: ## release binaries that need only glibc, libstdc++ and LibTorch, under bazel-bin
+dist: ## release binaries that need only glibc, libstdc++ and LibTorch, under bazel-bin; beside a card studio-trainer-cuda too
 	@tools/setup.sh build
-	@$(BAZEL) build --config=dist //controller:studio-controller //worker/agent:studio-worker //worker/trainer:studio-trainer //worker/data:studio-dataprep //studioctl
+	@$(BAZEL) build --config=dist //controller:studio-controller //worker/agent:studio-worker //worker/trainer:studio-trainer //worker/data:studio-dataprep //studioctl \
+	  $(if $(wildcard /dev/nvidiactl),//worker/trainer:studio-trainer-cuda)
 
 setup-dev: ## what building, testing and linting need, and nothing more
 	@tools/setup.sh build model oracle dev

@@ -3,6 +3,7 @@
 # N passed, N failed, N skipped. A part says its own counts in such a line; one that fails without counts as one failure.
 #   tools/test.sh [--all] [PART …]
 #   TAGS=requires_cuda tools/test.sh
+#   LIBTORCH=2.7.1 tools/test.sh      against another LibTorch of third_party/pins.sh
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 all=
@@ -41,7 +42,7 @@ part() { # part NAME COMMAND…
     [ "$code" = 0 ] || what=FAILED
     tools/record.sh "make test-all: $name" "$what${counts:+: ${counts}}" || failed=$((failed + 1))
   fi
-  times+=("$(printf '%-12s %4.1f min%s' "$name" "$(echo "($SECONDS - $start) / 60" | bc -l 2>/dev/null || awk "BEGIN{print ($SECONDS - $start) / 60}")" "$([ "$code" = 0 ] || echo '  FAILED')")")
+  times+=("$(printf '%-15s %4.1f min%s' "$name" "$(echo "($SECONDS - $start) / 60" | bc -l 2>/dev/null || awk "BEGIN{print ($SECONDS - $start) / 60}")" "$([ "$code" = 0 ] || echo '  FAILED')")")
 }
 
 # Only the tests that carry one of these Bazel tags (docs/platforms.md), manual ones too. They skip where hardware lacks.
@@ -74,6 +75,16 @@ part fine-tune tools/quickstart.sh
 if [ -n "$all" ]; then part simulation tests/sim/run.sh; fi
 if [ -n "$all" ]; then part soak tests/faults/soak.sh; fi
 if [ -n "$all" ]; then part verify tools/verify.sh; fi
+# What stands on LibTorch, on the oldest and the newest; Bazel has the rest of //... done. The oracle stays one.
+if [ -n "$all" ]; then
+  # shellcheck source=third_party/pins.sh
+  . third_party/pins.sh
+  for version in "$LIBTORCH_OLDEST" "$LIBTORCH_NEWEST"; do
+    part "libtorch-$version" env LIBTORCH="$version" tools/test.sh setup unit parity fine-tune
+  done
+  # The checkout's own again.
+  tools/setup.sh build
+fi
 if [ -n "$all" ] && [ "$(uname -m)" = x86_64 ]; then part arm64 make --no-print-directory arm64-test; fi
 
 printf '\nminutes of each part:\n'

@@ -2,6 +2,7 @@
 # Builds, runs or removes one of the images, by docker or podman, whichever answers.
 #   deploy/docker/docker.sh build|run|clean arm64-cuda|x86_64-cuda|x86_64-cpu
 # DOCKER_BUILD_FLAGS: more words for the build (--build-arg RUN_BASE=…, --network=host, --isolation=chroot).
+# LIBTORCH: another one of third_party/pins.sh, for the build.
 # run starts a worker of STUDIO_CONTROLLER (127.0.0.1:7070) on this machine's network; DOCKER_RUN_FLAGS and
 # DOCKER_COMMAND change that. DOCKER_GPU=none: no card is handed in.
 set -euo pipefail
@@ -21,6 +22,7 @@ read -ra command <<<"${DOCKER_COMMAND:-}"
 
 case $action in
   build)
+    [ -z "${LIBTORCH:-}" ] || build_flags+=(--build-arg "LIBTORCH=$LIBTORCH")
     [ "$engine" != podman ] || build_flags+=(--format docker)
     "$engine" build --platform "$platform" "${build_flags[@]}" -f "deploy/docker/Dockerfile.$flavour" -t "$image" .
     ;;

@@ -79,6 +79,14 @@ int main(int argc, char** argv) {
                  "Seconds of a worker's silence after which it gets no work and its jobs' fences begin")
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
+  app.add_option("--max-content-bytes", options.max_content_bytes,
+                 "Most bytes of uploaded files, checkpoints and results; 0: what the disk holds")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  double keep_uploads_hours = absl::ToDoubleHours(options.keep_uploads);
+  app.add_option("--keep-uploads-hours", keep_uploads_hours, "How long an uploaded file stays that no job names")
+      ->check(CLI::Range(0.01, 87600.0))
+      ->capture_default_str();
   app.set_version_flag("--version", studio::kVersion);
   app.require_subcommand(0, 1);
   CLI::App* backup = app.add_subcommand("backup", "Has the running controller write a backup, and prints its folder");
@@ -99,6 +107,7 @@ int main(int argc, char** argv) {
   if (*backup) return studio::controller::Backup(address, name);
   if (*restore) return studio::controller::Restore(folder, options.state_dir);
   if (*verify) return studio::controller::Verify(folder.empty() ? options.state_dir : folder);
+  options.keep_uploads = absl::Hours(keep_uploads_hours);
   options.session.lost_after = absl::Seconds(lost_after);
   options.session.heartbeat = options.session.lost_after / 3;
   return Serve(std::move(options));

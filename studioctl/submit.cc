@@ -90,12 +90,18 @@ absl::StatusOr<v1::JobRecord> SubmitOne(Connection& connection, const JobFile& f
                                         const std::string& form) {
   Console& console = connection.console();
   ASSIGN_OR_RETURN(const std::vector<LocalInput> inputs, FindInputs(file.job, file.folder, {}));
-  RETURN_IF_ERROR(Upload(connection, inputs));
   v1::SubmitJobRequest request;
   request.set_request_id(request_id);
   *request.mutable_job() = file.job;
   for (const LocalInput& local : inputs) *request.add_inputs() = local.input;
-  ASSIGN_OR_RETURN(const v1::SubmitJobResponse response, Send(connection, request));
+  absl::StatusOr<v1::SubmitJobResponse> sent = absl::UnknownError("");
+  for (int attempt = 1; attempt <= 2; ++attempt) {
+    RETURN_IF_ERROR(Upload(connection, inputs));
+    sent = Send(connection, request);
+    // A file that was uploaded long before the last one may have been collected meanwhile: what is missing goes again.
+    if (inputs.empty() || !absl::IsFailedPrecondition(sent.status())) break;
+  }
+  ASSIGN_OR_RETURN(const v1::SubmitJobResponse response, std::move(sent));
   const v1::JobRecord& record = response.record();
   if (form == "table" || form == "wide") {
     console.out << record.id() << " (" << Printable(record.job().name()) << ") "

@@ -22,6 +22,7 @@
 #include "common/artifact/transfer_service.h"
 #include "common/metrics/metrics_server.h"
 #include "controller/api/controller_service.h"
+#include "controller/api/housekeeper.h"
 #include "controller/api/worker_service.h"
 #include "controller/logs/attempt_logs.h"
 #include "controller/loop/controller_loop.h"
@@ -40,6 +41,12 @@ struct ServerOptions {
   // Listen beyond this machine though there are no credentials yet.
   bool insecure = false;
   SessionOptions session;
+  // Of the content store; 0: what the disk holds.
+  int64_t max_content_bytes = 0;
+  // How long a file stays that was uploaded, or asked for, and that no job names.
+  absl::Duration keep_uploads = absl::Hours(24);
+  // Between two looks at what may go.
+  absl::Duration housekeeping = absl::Minutes(10);
   // The store failed; the server answers nothing any more and wants to be stopped. From one of its threads.
   std::function<void(absl::Status)> on_failure;
 };
@@ -63,6 +70,7 @@ class Server {
   absl::Status Load();
   absl::Status Listen();
   std::string Metrics();
+  void KeepHouse();
 
   const ServerOptions options_;
   // In the order of their lives: what is below uses what is above.
@@ -78,6 +86,7 @@ class Server {
   std::unique_ptr<grpc::Server> transfer_server_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<MetricsServer> metrics_;
+  std::unique_ptr<Housekeeper> housekeeper_;
   std::string address_;
   std::string transfer_address_;
 };

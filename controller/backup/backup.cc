@@ -19,6 +19,7 @@
 #include "common/version/version.h"
 #include "controller/backup/state_folder.h"
 #include "controller/backup/verify.h"
+#include "controller/store/blobs.h"
 
 namespace studio::controller {
 namespace {
@@ -120,7 +121,7 @@ absl::Status LeaveNumbersOut(const std::string& database) {
 
 }  // namespace
 
-absl::StatusOr<v1::Backup> WriteBackup(SqliteStore& store, const ContentStore& content, const std::string& state_dir,
+absl::StatusOr<v1::Backup> WriteBackup(SqliteStore& store, ContentStore& content, const std::string& state_dir,
                                        const std::string& name) {
   RETURN_IF_ERROR(CheckName(name));
   v1::Backup backup;
@@ -133,6 +134,8 @@ absl::StatusOr<v1::Backup> WriteBackup(SqliteStore& store, const ContentStore& c
   std::error_code ignored;
   fs::remove_all(partial, ignored);  // of a controller that died over it
   RETURN_IF_ERROR(MakeFolders(partial));
+  // What the copied store names may be superseded before it is linked.
+  const ContentStore::KeepAll keep_all(content);
   absl::Status status = Fill(store, content, state_dir, partial, backup);
   if (status.ok()) status = MoveDurably(partial, folder);
   if (!status.ok()) {

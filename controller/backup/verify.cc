@@ -4,23 +4,17 @@
 #include <map>
 #include <memory>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/artifact/content_store.h"
 #include "common/artifact/sha256.h"
 #include "common/job/job_machine.h"
 #include "common/status/macros.h"
 #include "controller/backup/state_folder.h"
+#include "controller/store/blobs.h"
 #include "controller/store/sqlite_store.h"
 
 namespace studio::controller {
 namespace {
-
-void Add(const v1::Artifact& artifact, std::vector<v1::FileRef>& blobs) {
-  if (absl::StartsWith(artifact.uri(), "studio:")) {
-    blobs.insert(blobs.end(), artifact.files().begin(), artifact.files().end());
-  }
-}
 
 // What is wrong with one record by itself.
 std::string WrongWith(const v1::JobRecord& record) {
@@ -51,16 +45,6 @@ std::string WrongWith(const v1::FileRef& blob, const ContentStore& content) {
 }
 
 }  // namespace
-
-std::vector<v1::FileRef> BlobsOf(const v1::JobRecord& record) {
-  std::vector<v1::FileRef> blobs;
-  for (const v1::Input& input : record.inputs()) Add(input.artifact(), blobs);
-  Add(record.result(), blobs);
-  if (absl::StartsWith(record.checkpoint().uri(), "studio:")) {
-    for (const v1::CheckpointShard& shard : record.checkpoint().shards()) blobs.push_back(shard.file());
-  }
-  return blobs;
-}
 
 std::vector<std::string> BrokenInvariants(const StoreContents& contents) {
   std::vector<std::string> problems;

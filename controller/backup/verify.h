@@ -30,7 +30,4 @@ absl::StatusOr<Verified> VerifyFolder(const std::string& folder);
 // The invariants of docs/failure_model.md that records show by themselves.
 std::vector<std::string> BrokenInvariants(const StoreContents& contents);
 
-// Every artifact in the content store that the record names: inputs, checkpoint, result.
-std::vector<v1::FileRef> BlobsOf(const v1::JobRecord& record);
-
 }  // namespace studio::controller

@@ -64,6 +64,7 @@ absl::Duration ControllerLoop::Tick() {
   }
   if (plan_requested_ && next_plan_ <= now) RunPlan();
   if (plan_requested_) next = std::min(next, next_plan_);
+  next = std::min(next, CollectSuperseded(now));
   // Often enough to tell a long wait from having stood still for lost_after.
   if (next < absl::InfiniteFuture()) next = std::min(next, now + options_.session.heartbeat);
   next_tick_ = next;
@@ -209,6 +210,10 @@ void ControllerLoop::Describe(MetricsText& text) const {
   text.Counter("studio_stale_epochs_total", "Words of attempts that were over: acknowledged and ignored.", {},
                stale_epochs_);
   text.Counter("studio_fences_total", "Attempts given up because their fence passed.", {}, counts.fences);
+  text.Gauge("studio_named_bytes", "Bytes of the files that jobs name.", {}, static_cast<double>(jobs_.blobs().bytes()));
+  text.Counter("studio_collected_files_total", "Files removed from the content store because no job named them.", {},
+               collected_blobs_);
+  text.Counter("studio_collected_bytes_total", "Bytes of these.", {}, collected_bytes_);
   text.Add("studio_queue_seconds", "From submit, or the end of the last attempt, to the assignment.",
            counts.queue_seconds);
 }

@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -41,11 +42,16 @@ struct LoopOptions {
   Post post_logs;
   // Whether a blob of this hash is in the content store.
   std::function<bool(const v1::FileRef&)> has_blob;
+  // Removes a blob that was neither put nor asked for since so long, and returns the bytes that this freed. Called only
+  // for what no record names. Empty: nothing is ever collected.
+  std::function<int64_t(const std::string& sha256, absl::Duration untouched)> remove_blob = {};
   // The store failed: end the process, and start again from what is stored.
   std::function<void(absl::Status)> on_failure;
   SessionOptions session;
   // A stopped attempt's processes are killed after this long.
   absl::Duration stop_grace = absl::Seconds(30);
+  // How long a blob stays after the last record that named it.
+  absl::Duration superseded_grace = absl::Minutes(10);
 };
 
 // The sending end of one worker's stream. Calls after its end do nothing.
@@ -89,6 +95,10 @@ class ControllerLoop {
   // `watcher` runs by `post_logs`: now, and whenever there may be more to read.
   absl::StatusOr<int64_t> WatchLogs(const std::string& id, std::function<void(LogState)> watcher);
   void UnwatchLogs(int64_t watch);
+
+  // Blobs that nobody has put or asked for since `untouched`: those that no record names go, unless a worker that is out
+  // of contact may come back with word of them.
+  void CollectUploads(const std::vector<std::string>& sha256s, absl::Duration untouched);
 
   int64_t OpenStream(std::shared_ptr<StreamSink> sink);
   void OnStreamMessage(int64_t stream, const v1::WorkerUp& message);
@@ -134,6 +144,12 @@ class ControllerLoop {
   bool Replay(const std::string& key, Reply<v1::SubmitJobResponse>& reply);
   void AddJob(v1::JobRecord record, const std::string& key, Reply<v1::SubmitJobResponse> reply);
 
+  // collect.cc
+  // When the next blob is due.
+  absl::Time CollectSuperseded(absl::Time now);
+  void RemoveUnlessNamed(const std::string& sha256, absl::Duration untouched);
+  bool AnyOutOfContact() const;
+
   // worker_streams.cc
   void Greet(int64_t stream, const v1::WorkerUp& message);
   void Do(const std::string& worker_id, SessionActions actions);
@@ -160,6 +176,12 @@ class ControllerLoop {
   std::map<int64_t, Stream> streams_;
   int64_t next_stream_ = 1;
   int64_t stale_epochs_ = 0;  // words of attempts that were over, since the start
+  struct Unnamed {
+    std::string sha256;
+    absl::Time since;
+  };
+  std::deque<Unnamed> unnamed_;
+  int64_t collected_blobs_ = 0, collected_bytes_ = 0;
   bool plan_requested_ = false;
   absl::Time next_plan_ = absl::InfinitePast();
   // When Tick asked to run again: much later means that this process stood still.

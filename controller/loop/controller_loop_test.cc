@@ -84,6 +84,9 @@ class ControllerLoopTest : public testing::Test {
     options.now = [this] { return now_; };
     options.post = options.post_logs = [this](std::function<void()> task) { tasks_.push_back(std::move(task)); };
     options.has_blob = [this](const v1::FileRef& file) { return blobs_.count(file.sha256()) > 0; };
+    options.remove_blob = [this](const std::string& sha256, absl::Duration) -> int64_t {
+      return blobs_.erase(sha256) > 0 ? 100 : 0;
+    };
     options.on_failure = [this](absl::Status status) { failure_ = status; };
     loop_.emplace(store_, *logs_, options);
     ASSERT_OK(loop_->Start());
@@ -593,6 +596,67 @@ TEST_F(ControllerLoopTest, AcknowledgesNothingThatIsNotDurable) {
   EXPECT_THAT(Submit(), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("disk full")));
   EXPECT_THAT(Cancel("j1"), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("disk full")));
   ASSERT_TRUE(failure_.has_value());  // the process ends, and starts from what is stored
+}
+
+TEST_F(ControllerLoopTest, CollectsACheckpointOnceANewerOneIsRecorded) {
+  const std::string first(64, '1'), second(64, '2');
+  blobs_.insert({first, second});
+  FakeWorker worker{.id = "w1"};
+  const v1::AttemptKey key = RunOn(worker);
+  Checkpoint(worker, key, 10, first);
+  Checkpoint(worker, key, 20, second);
+  EXPECT_EQ(blobs_.count(first), 1);  // somebody may be reading it
+  Heartbeat(worker);
+  Wait(absl::Minutes(10));
+  EXPECT_THAT(blobs_, ElementsAre(second, kHash));  // kHash is the job's input
+  Restart();
+  Wait(absl::Hours(1));
+  EXPECT_THAT(blobs_, ElementsAre(second, kHash));
+}
+
+TEST_F(ControllerLoopTest, CollectsNothingThatTheDiskMayStillName) {
+  const std::string first(64, '1'), second(64, '2');
+  blobs_.insert({first, second});
+  FakeWorker worker{.id = "w1"};
+  const v1::AttemptKey key = RunOn(worker);
+  Checkpoint(worker, key, 10, first);
+  store_.FailFromNowOn(absl::ResourceExhaustedError("disk full"));
+  Checkpoint(worker, key, 20, second);
+  Wait(absl::Hours(1));
+  loop_->CollectUploads({first, second}, absl::Hours(24));
+  // Whichever of the two the disk names after the controller's end.
+  EXPECT_THAT(blobs_, ElementsAre(first, second, kHash));
+}
+
+TEST_F(ControllerLoopTest, CollectsUploadsThatNobodyNamesButNotWhileAWorkerMayComeBackWithWordOfThem) {
+  const std::string orphan(64, '1');
+  blobs_.insert(orphan);
+  FakeWorker worker{.id = "w1"};
+  RunOn(worker);
+  HangUp(worker);
+  loop_->CollectUploads({orphan, kHash}, absl::Hours(24));
+  EXPECT_EQ(blobs_.count(orphan), 1);
+  Dial(worker);
+  loop_->CollectUploads({orphan, kHash}, absl::Hours(24));
+  EXPECT_THAT(blobs_, ElementsAre(kHash));
+}
+
+TEST_F(ControllerLoopTest, KeepsWhatAnotherJobNamesAgain) {
+  const std::string checkpoint(64, '1');
+  blobs_.insert(checkpoint);
+  FakeWorker worker{.id = "w1"};
+  const v1::AttemptKey key = RunOn(worker);
+  Checkpoint(worker, key, 10, checkpoint);
+  ASSERT_OK(Cancel("j1"));
+  Report(worker, key, v1::ATTEMPT_CANCELLED);
+  ASSERT_OK(Retry("j1"));
+  const v1::AttemptKey child = worker.sink->assign()->key();
+  Report(worker, child, v1::ATTEMPT_RUNNING);
+  const std::string newer(64, '2');
+  blobs_.insert(newer);
+  Checkpoint(worker, child, 20, newer);
+  Wait(absl::Hours(1));
+  EXPECT_THAT(blobs_, ElementsAre(checkpoint, newer, kHash));  // j1 may be retried again
 }
 
 TEST_F(ControllerLoopTest, ListsNewestFirstByPages) {

@@ -2,6 +2,7 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -48,6 +49,7 @@ void JobTable::Load(std::map<int64_t, v1::JobRecord>&& records) {
       entry.progress_attempt = record.attempts_size();
     }
     entry.durable = std::make_shared<v1::JobRecord>(record);
+    blobs_.Add(*entry.durable);
     if (!IsTerminal(record.state())) live_.insert(number);
     entry.decided = std::move(record);
     on_decided_(number, entry.decided);
@@ -116,6 +118,7 @@ void JobTable::Save(int64_t number, const std::string& what, Batch extra, Done d
   on_decided_(number, entry.decided);
   if (entry.progress) *entry.decided.mutable_progress() = *entry.progress;
   auto snapshot = std::make_shared<const v1::JobRecord>(entry.decided);
+  blobs_.Add(*snapshot);
   extra.jobs.push_back(snapshot);
   const auto pass = [what](const char* phase) {
     if (FailpointsSet()) Failpoint(absl::StrCat("controller.", what, ".", phase));
@@ -125,12 +128,18 @@ void JobTable::Save(int64_t number, const std::string& what, Batch extra, Done d
     pass("committed");
     if (status.ok()) {
       Entry& stored = jobs_[number];
+      if (stored.durable != nullptr) Unname(*stored.durable);
       stored.durable = snapshot;
       Publish(stored, {});
     }
     if (done) done(status);
     pass("answered");
   });
+}
+
+void JobTable::Unname(const v1::JobRecord& record) {
+  std::vector<std::string> unnamed = blobs_.Remove(record);
+  std::move(unnamed.begin(), unnamed.end(), std::back_inserter(unnamed_));
 }
 
 void JobTable::Barrier(Done done) { Commit({}, std::move(done)); }

@@ -49,7 +49,7 @@ int Verify(const std::string& folder) {
   const absl::StatusOr<Verified> found = VerifyFolder(folder);
   if (!found.ok()) return Failed(found.status());
   for (const std::string& problem : found->problems) std::cout << problem << "\n";
-  std::cout << folder << ": " << found->jobs << " jobs, " << found->blobs << " files of " << found->blob_bytes
+  std::cout << folder << ": " << found->jobs << " jobs, " << found->archived << " archived, " << found->blobs << " files of " << found->blob_bytes
             << " bytes, " << found->problems.size() << " problems\n";
   return found->problems.empty() ? 0 : 1;
 }

@@ -47,7 +47,7 @@ grpc::ServerUnaryReactor* ControllerService::SubmitJob(grpc::CallbackServerConte
 grpc::ServerUnaryReactor* ControllerService::GetJob(grpc::CallbackServerContext* context,
                                                     const v1::GetJobRequest* request, v1::JobRecord* response) {
   return Unary(context, options_.executor, "job.get", request->id(), [=, this](auto* reactor, const Caller&) {
-    Answer(reactor, response)(options_.loop.Get(request->id()));
+    options_.loop.Find(request->id(), Answer(reactor, response));
   });
 }
 

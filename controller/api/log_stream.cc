@@ -25,9 +25,15 @@ LogStream* LogStream::Start(const StreamContext& context, const v1::ReadLogsRequ
           });
       if (watch.ok()) {
         stream->watch_ = *watch;
-      } else {
-        stream->context_.log_executor.Post([stream, status = watch.status()] { stream->End(status); });
+        return;
       }
+      stream->context_.loop.Find(stream->request_.id(), [stream](const absl::StatusOr<v1::JobRecord>& archived) {
+        stream->context_.log_executor.Post([stream, archived] {
+          if (!archived.ok()) return stream->End(archived.status());
+          stream->state_ = LogState{archived->attempts_size(), IsTerminal(archived->state())};
+          stream->Pump();
+        });
+      });
     });
   });
   return stream.get();

@@ -108,6 +108,8 @@ absl::Status Server::Load() {
     return bytes.value_or(0);
   };
   loop.on_failure = options_.on_failure ? options_.on_failure : [](const absl::Status&) {};
+  loop.keep_jobs = options_.keep_jobs;
+  loop.keep_ended = options_.keep_ended;
   loop.session = options_.session;
   loop.session.version = kVersion;
   loop.session.transfer_address = Advertised(transfer_address_, options_.listen);
@@ -169,6 +171,15 @@ void Server::KeepHouse() {
   content_->RemovePartials(options_.keep_uploads);
   executor_->Post([this, unnamed = content_->Untouched(options_.keep_uploads)] {
     loop_->CollectUploads(unnamed, options_.keep_uploads);
+  });
+  executor_->Post([this, old = logs_->Untouched(options_.keep_logs)] {
+    log_executor_->Post([this, gone = loop_->NotInMemory(old)] {
+      for (const std::string& id : gone) {
+        if (const absl::Status status = logs_->Remove(id); !status.ok()) {
+          spdlog::warn("{}", std::string(status.message()));
+        }
+      }
+    });
   });
 }
 

@@ -22,9 +22,12 @@ WatchStream* WatchStream::Start(const StreamContext& context, const v1::WatchJob
         });
     if (watch.ok()) {
       stream->watch_ = *watch;
-    } else {
-      stream->End(watch.status());
+      return;
     }
+    stream->context_.loop.Find(request.id(), [stream](const absl::StatusOr<v1::JobRecord>& archived) {
+      if (!archived.ok()) return stream->End(archived.status());
+      stream->Offer(*archived, {});
+    });
   });
   return stream.get();
 }

@@ -66,7 +66,7 @@ absl::Status CopyLogs(const std::string& from, const std::string& to) {
 }
 
 absl::StatusOr<StoreContents> ReadStore(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store, SqliteStore::Open(path));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store, SqliteStore::Open(path, SqliteStore::Migration::kLeave));
   return store->LoadAll();
 }
 
@@ -109,7 +109,8 @@ absl::Status CheckManifest(const std::string& backup) {
 
 // Goes on far above what the backup knows.
 absl::Status LeaveNumbersOut(const std::string& database) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store, SqliteStore::Open(database));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store,
+                   SqliteStore::Open(database, SqliteStore::Migration::kLeave));
   ASSIGN_OR_RETURN(const StoreContents contents, store->LoadAll());
   Batch batch;
   batch.last_job = contents.last_job + kJobsLeftOut;

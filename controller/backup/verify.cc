@@ -46,7 +46,7 @@ std::string WrongWith(const v1::FileRef& blob, const ContentStore& content) {
 
 }  // namespace
 
-std::vector<std::string> BrokenInvariants(const StoreContents& contents) {
+std::vector<std::string> BrokenInvariants(const StoreContents& contents, const std::set<int64_t>& archived) {
   std::vector<std::string> problems;
   std::map<int64_t, std::string> epochs;
   for (const auto& [number, record] : contents.jobs) {
@@ -68,8 +68,14 @@ std::vector<std::string> BrokenInvariants(const StoreContents& contents) {
   }
   for (const auto& [key, id] : contents.requests) {
     const absl::StatusOr<int64_t> number = JobNumber(id);
-    if (!number.ok() || contents.jobs.count(*number) == 0) {
+    if (!number.ok() || contents.jobs.count(*number) + archived.count(*number) == 0) {
       problems.push_back(absl::StrCat("request ", key, ": was answered with job ", id, ", which is not there"));
+    }
+  }
+  for (const int64_t number : archived) {
+    if (number > contents.last_job || contents.jobs.count(number) > 0) {
+      problems.push_back(absl::StrCat("job ", JobId(number), " is in the archive and ",
+                                      number > contents.last_job ? "above the newest" : "among the others, too"));
     }
   }
   return problems;
@@ -84,12 +90,15 @@ absl::StatusOr<Verified> VerifyFolder(const std::string& folder) {
   // Before the store: its lock says whether a controller runs.
   ASSIGN_OR_RETURN(const std::unique_ptr<ContentStore> content,
                    ContentStore::Open(absl::StrCat(folder, "/", kContentFolder), {}));
-  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store, SqliteStore::Open(database));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store,
+                   SqliteStore::Open(database, SqliteStore::Migration::kLeave));
   RETURN_IF_ERROR(store->CheckFile());
   ASSIGN_OR_RETURN(const StoreContents contents, store->LoadAll());
+  ASSIGN_OR_RETURN(const std::set<int64_t> archived, store->CheckArchive());
   Verified verified;
+  verified.archived = static_cast<int64_t>(archived.size());
   verified.jobs = static_cast<int64_t>(contents.jobs.size());
-  verified.problems = BrokenInvariants(contents);
+  verified.problems = BrokenInvariants(contents, archived);
   std::map<std::string, std::string> seen;  // hash → what is wrong with it
   for (const auto& [number, record] : contents.jobs) {
     for (const v1::FileRef& blob : BlobsOf(record)) {

@@ -12,6 +12,8 @@ namespace {
 
 // An unlink takes some 20 microseconds, more where the file is large.
 constexpr int kBlobsAtOnce = 50;
+// What a worker has to say after its greeting it says at once.
+constexpr absl::Duration kTimeToTell = absl::Minutes(1);
 
 }  // namespace
 
@@ -32,24 +34,24 @@ absl::Time ControllerLoop::CollectSuperseded(absl::Time now) {
   return unnamed_.empty() ? absl::InfiniteFuture() : unnamed_.front().since + options_.superseded_grace;
 }
 
-bool ControllerLoop::AnyOutOfContact() const {
+bool ControllerLoop::AnyHasWordToCome(absl::Time now) const {
   return std::any_of(jobs_.live().begin(), jobs_.live().end(), [&](int64_t number) {
     const v1::Attempt* attempt = LiveAttempt(*jobs_.Decided(number));
     if (attempt == nullptr) return false;
     const auto worker = workers_.find(attempt->ranks(0).worker_id());
-    return worker == workers_.end() || !worker->second.session->connected();
+    return worker == workers_.end() || !worker->second.session->connected() ||
+           now < worker->second.greeted + kTimeToTell;
   });
 }
 
 void ControllerLoop::CollectUploads(const std::vector<std::string>& sha256s, absl::Duration untouched) {
-  if (sha256s.empty() || AnyOutOfContact()) return;
+  if (sha256s.empty() || AnyHasWordToCome(options_.now())) return;
   const auto split = sha256s.begin() + std::min<std::ptrdiff_t>(kBlobsAtOnce, std::ssize(sha256s));
   std::for_each(sha256s.begin(), split, [&](const std::string& sha256) { RemoveUnlessNamed(sha256, untouched); });
   if (split == sha256s.end()) return;
   // Others of this thread come in between.
-  options_.post([this, rest = std::vector<std::string>(split, sha256s.end()), untouched] {
-    CollectUploads(rest, untouched);
-  });
+  options_.post(
+      [this, rest = std::vector<std::string>(split, sha256s.end()), untouched] { CollectUploads(rest, untouched); });
 }
 
 }  // namespace studio::controller

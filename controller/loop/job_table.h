@@ -65,6 +65,9 @@ class JobTable {
   // Stores a batch without jobs.
   void Commit(Batch batch, Done done);
 
+  // Jobs of ended() leave the memory once the store has them in its archive. `extra` becomes durable with it.
+  void Archive(const std::vector<int64_t>& numbers, Batch extra, Done done);
+
   // Points of an attempt, for people: shown at once, stored with the next change. Older attempts' are passed over.
   void ShowPoints(int64_t number, int attempt, std::vector<v1::Progress> points);
 
@@ -77,6 +80,8 @@ class JobTable {
 
   // Jobs that are not terminal, oldest first.
   const std::set<int64_t>& live() const { return live_; }
+  // Those that are durably terminal and not being archived, by when they ended (Unix nanoseconds) and number.
+  const std::set<std::pair<int64_t, int64_t>>& ended() const { return ended_; }
   // Newest first, below `before` (0: all), of these states (empty: all).
   std::vector<int64_t> List(const std::set<v1::JobState>& states, int64_t before, size_t limit) const;
 
@@ -105,6 +110,7 @@ class JobTable {
   const OnDecided on_decided_;
   std::map<int64_t, Entry> jobs_;
   std::set<int64_t> live_;
+  std::set<std::pair<int64_t, int64_t>> ended_;
   JobCounts counts_;
   NamedBlobs blobs_;
   std::vector<std::string> unnamed_;

@@ -67,6 +67,7 @@ void ControllerLoop::Greet(int64_t stream, const v1::WorkerUp& message) {
   opened.worker_id = id;
   worker.stream = stream;
   const absl::Time now = options_.now();
+  worker.greeted = now;
   worker.session->Connected(now);
   Do(id, worker.session->OnMessage(message, now));
 }

@@ -67,7 +67,6 @@ Outcome Play(const Scenario& scenario, bool keep_lines) {
   Engine engine;
   History history(engine, keep_lines);
   ControllerHost controller(engine, history, scenario.seed);
-  controller.content() = InputBlobs();
   std::map<std::string, JobScript> scripts;
   for (const JobScript& job : scenario.jobs) scripts[absl::StrCat("r", job.number)] = job;
   history.verifies = [&](const v1::CheckpointManifest& manifest) {

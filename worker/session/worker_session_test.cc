@@ -293,6 +293,36 @@ TEST_F(WorkerSessionTest, ARefusedWorkerWithWorkRunningTriesAgainLater) {
   EXPECT_EQ(session_.next_tick() - clock_.Now(), absl::Seconds(60));
 }
 
+TEST_F(WorkerSessionTest, AnEventOvertakesWhatASlowControllerHasNoRoomFor) {
+  WorkerSession::Options options = SomeOptions();
+  const auto bytes = static_cast<int64_t>(Step(1).ByteSizeLong());
+  options.max_in_flight_bytes = 2 * bytes;
+  options.max_buffered_bytes = 8 * bytes;
+  WorkerSession session(options);
+  session.OnTick(clock_.Now());
+  session.OnMessage(Welcome(), clock_.Now());
+  std::vector<std::string> sent;
+  const auto step = [&](int64_t number) {
+    for (const std::string& name : Names(session.ReportBuffered(Step(number), clock_.Now()))) sent.push_back(name);
+  };
+  for (int64_t number = 1; number <= 5; ++number) step(number);
+  EXPECT_THAT(sent, ElementsAre("send step 1 #1 ack 0", "send step 2 #2 ack 0"));
+  EXPECT_TRUE(session.congested());
+  session.Report(State(v1::ATTEMPT_RUNNING));
+  EXPECT_THAT(Names(session.OnStored(1, clock_.Now())), ElementsAre("send state 4 #3 ack 0"));
+  // Room for one.
+  EXPECT_THAT(Names(session.OnMessage(Ack(1), clock_.Now())), ElementsAre("send step 3 #4 ack 0"));
+  for (int64_t number = 6; number <= 15; ++number) step(number);
+  EXPECT_EQ(session.dropped(), 4);  // 12 waited, 8 have room
+  session.OnDisconnected(absl::UnavailableError("reset"), clock_.Now());
+  EXPECT_FALSE(session.congested());  // a controller that is away holds nobody up
+  clock_.Advance(session.next_tick() - clock_.Now());
+  session.OnTick(clock_.Now());
+  // What was under way is the oldest, so it goes for what came later; the event is there.
+  EXPECT_THAT(Names(session.OnMessage(Welcome(), clock_.Now())),
+              ElementsAre("send state 4 #1 ack 0", "send step 8 #2 ack 0", "send step 9 #3 ack 0", "deliver 0"));
+}
+
 TEST_F(WorkerSessionTest, ALongAbsenceDropsTheOldestProgressAndNoEvent) {
   WorkerSession::Options options = SomeOptions();
   options.max_buffered_bytes = Step(1).ByteSizeLong() * 3;

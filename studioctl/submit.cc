@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "common/artifact/file_tree.h"
 #include "common/status/macros.h"
+#include "common/time/jitter.h"
 #include "studioctl/commands.h"
 #include "studioctl/follow.h"
 #include "studioctl/inputs.h"
@@ -74,7 +75,7 @@ absl::StatusOr<v1::SubmitJobResponse> Send(Connection& connection, const v1::Sub
     });
     if (response.ok() || ExitCodeOf(response.status()) != kUnreachable || attempt == 6) break;
     connection.console().err << "studioctl: no answer; asking again with the same request id" << std::endl;
-    if (connection.console().interrupt.WaitFor(wait)) break;
+    if (connection.console().interrupt.WaitFor(Jittered(wait))) break;
     wait = std::min(2 * wait, absl::Seconds(2));
   }
   if (!response.ok() && ExitCodeOf(response.status()) == kUnreachable) {

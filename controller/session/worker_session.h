@@ -34,13 +34,11 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/job/job_machine.h"
+#include "common/version/version.h"
 #include "proto/studio/v1/controller.pb.h"
 #include "proto/studio/v1/worker.pb.h"
 
 namespace studio::controller {
-
-inline constexpr int kMinProtocol = 1;
-inline constexpr int kMaxProtocol = 1;
 
 struct SessionOptions {
   // Without a message for this long a worker is UNKNOWN.
@@ -173,6 +171,7 @@ class WorkerSession {
 
   Stream stream_ = Stream::kSilent;
   int64_t stream_number_ = 0;
+  int protocol_ = kMaxProtocol;  // that this stream speaks
   bool quiet_ = false;  // the stream is open, but nothing came for lost_after
   // It handed a job back because it is going down: it would hand the next one back too. Until it greets again.
   bool draining_ = false;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status/check.h"
+#include "common/version/version.h"
 
 namespace studio::worker {
 namespace {
@@ -59,6 +60,11 @@ void WorkerSession::DropBeyondLimit() {
   }
 }
 
+size_t WorkerSession::unacknowledged_events() const {
+  const auto sent = std::count_if(sent_.begin(), sent_.end(), [](const Entry& entry) { return entry.id != 0; });
+  return events_.size() + static_cast<size_t>(sent);
+}
+
 void WorkerSession::TakeBackSent() {
   for (; !sent_.empty(); sent_.pop_back()) {
     Entry& entry = sent_.back();
@@ -91,6 +97,7 @@ SessionActions WorkerSession::OnMessage(const v1::WorkerDown& message, absl::Tim
   if (message.has_welcome()) {
     SessionActions more = OnWelcome(message.welcome(), now);
     std::move(more.begin(), more.end(), std::back_inserter(actions));
+    if (state_ != State::kOpen) return actions;
   } else if (state_ == State::kGreeting) {
     actions.push_back(HangUp{"the controller spoke before its welcome"});
     GoAway(now, absl::ZeroDuration());
@@ -106,6 +113,11 @@ SessionActions WorkerSession::OnMessage(const v1::WorkerDown& message, absl::Tim
 }
 
 SessionActions WorkerSession::OnWelcome(const v1::Welcome& welcome, absl::Time now) {
+  const std::string differ =
+      ProtocolsDiffer("this worker", options_.hello.min_protocol(), options_.hello.max_protocol(),
+                      absl::StrCat("the controller (version ", welcome.controller_version(), ")"), welcome.protocol(),
+                      welcome.protocol());
+  if (!differ.empty()) return OnRefused(differ, now);
   state_ = State::kOpen;
   failures_ = 0;
   heartbeat_interval_ = SecondsOr(welcome.heartbeat_seconds(), 5);

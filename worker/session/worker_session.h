@@ -111,8 +111,12 @@ class WorkerSession {
   absl::Time last_vain_dial() const { return last_vain_dial_; }
   // Events and messages that nobody acknowledged yet.
   size_t unacknowledged() const { return events_.size() + buffered_.size() + sent_.size(); }
-  // A controller is there, and takes buffered messages more slowly than they come.
-  bool congested() const { return open() && buffered_bytes_ > options_.max_buffered_bytes / 4; }
+  // A controller is there, and takes buffered messages more slowly than they come. `was`: it was before, and is until
+  // half of what made it so is gone.
+  bool congested(bool was = false) const {
+    return open() && buffered_bytes_ > options_.max_buffered_bytes / (was ? 8 : 4);
+  }
+  size_t unacknowledged_events() const;
   // Since the start: streams dialled, and buffered messages dropped.
   int64_t dials() const { return dials_; }
   int64_t dropped() const { return dropped_; }

@@ -69,6 +69,7 @@ v1::WorkerDown Order(int64_t sequence) {
 
 v1::WorkerDown Welcome() {
   v1::WorkerDown down;
+  down.mutable_welcome()->set_protocol(1);
   down.mutable_welcome()->set_heartbeat_seconds(5);
   down.mutable_welcome()->set_lost_after_seconds(15);
   return down;
@@ -79,6 +80,8 @@ class WorkerSessionTest : public testing::Test {
   static WorkerSession::Options SomeOptions() {
     WorkerSession::Options options;
     options.hello.set_worker_id("w1");
+    options.hello.set_min_protocol(1);
+    options.hello.set_max_protocol(2);
     options.seed = 7;
     return options;
   }
@@ -291,6 +294,21 @@ TEST_F(WorkerSessionTest, ARefusedWorkerWithWorkRunningTriesAgainLater) {
   refused.set_refused("upgrading");
   EXPECT_THAT(Receive(refused), ElementsAre("hang up: upgrading"));
   EXPECT_EQ(session_.next_tick() - clock_.Now(), absl::Seconds(60));
+}
+
+TEST_F(WorkerSessionTest, GivesUpOnAControllerThatSpeaksAnotherProtocol) {
+  for (const auto& [protocol, who] : {std::pair(0, "the controller (version 9.9)"), std::pair(3, "this worker")}) {
+    WorkerSession session(SomeOptions());
+    session.OnTick(clock_.Now());
+    v1::WorkerDown welcome = Welcome();
+    welcome.mutable_welcome()->set_protocol(protocol);
+    welcome.mutable_welcome()->set_controller_version("9.9");
+    const std::vector<std::string> names = Names(session.OnMessage(welcome, clock_.Now()));
+    ASSERT_EQ(names.size(), 2);
+    EXPECT_EQ(names[1], absl::StrCat("give up: the controller (version 9.9) speaks protocol ", protocol, " to ",
+                                     protocol, ", this worker 1 to 2: upgrade ", who));
+    EXPECT_FALSE(session.open());
+  }
 }
 
 TEST_F(WorkerSessionTest, AnEventOvertakesWhatASlowControllerHasNoRoomFor) {

@@ -83,6 +83,11 @@ int main(int argc, char** argv) {
                  "Most bytes of uploaded files, checkpoints and results; 0: what the disk holds")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
+  double keep_superseded_minutes = absl::ToDoubleMinutes(options.keep_superseded);
+  app.add_option("--keep-superseded-minutes", keep_superseded_minutes,
+                 "How long a checkpoint's file stays after a newer one replaced it")
+      ->check(CLI::Range(0.0, 525600.0))
+      ->capture_default_str();
   double keep_uploads_hours = absl::ToDoubleHours(options.keep_uploads);
   app.add_option("--keep-uploads-hours", keep_uploads_hours, "How long an uploaded file stays that no job names")
       ->check(CLI::Range(0.01, 87600.0))
@@ -120,6 +125,7 @@ int main(int argc, char** argv) {
   if (*verify) return studio::controller::Verify(folder.empty() ? options.state_dir : folder);
   if (keep_days > 0) options.keep_ended = absl::Hours(24 * keep_days);
   options.keep_logs = absl::Hours(24 * keep_logs_days);
+  options.keep_superseded = absl::Minutes(keep_superseded_minutes);
   options.keep_uploads = absl::Hours(keep_uploads_hours);
   options.session.lost_after = absl::Seconds(lost_after);
   options.session.heartbeat = options.session.lost_after / 3;

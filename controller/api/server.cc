@@ -50,6 +50,8 @@ void SetUp(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   builder.SetMaxReceiveMessageSize(64 << 20);
+  // Of one connection; more wait at the client.
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 1000);
 }
 
 absl::StatusOr<std::unique_ptr<grpc::Server>> Build(grpc::ServerBuilder& builder, const std::string& address,
@@ -88,7 +90,7 @@ absl::Status Server::Open() {
   // The jobs' data and their owners' logs are nobody else's business.
   std::filesystem::permissions(folder, std::filesystem::perms::owner_all, error);
   ASSIGN_OR_RETURN(content_, ContentStore::Open(absl::StrCat(folder, "/", kContentFolder),
-                                               {.quota_bytes = options_.max_content_bytes}));
+                                                {.quota_bytes = options_.max_content_bytes}));
   ASSIGN_OR_RETURN(store_, SqliteStore::Open(absl::StrCat(folder, "/", kDatabaseFile)));
   logs_ = std::make_unique<AttemptLogs>(absl::StrCat(folder, "/", kLogsFolder));
   return absl::OkStatus();
@@ -108,6 +110,7 @@ absl::Status Server::Load() {
     return bytes.value_or(0);
   };
   loop.on_failure = options_.on_failure ? options_.on_failure : [](const absl::Status&) {};
+  loop.superseded_grace = options_.keep_superseded;
   loop.keep_jobs = options_.keep_jobs;
   loop.keep_ended = options_.keep_ended;
   loop.session = options_.session;
@@ -144,15 +147,15 @@ absl::Status Server::Listen() {
   version.set_max_protocol(kMaxProtocol);
   version.set_transfer_address(Advertised(transfer_address_, options_.listen));
   version.set_max_blob_bytes(content_->max_blob_bytes());
-  controller_service_ = std::make_unique<ControllerService>(
-      ControllerService::Options{.executor = *executor_,
-                                 .log_executor = *log_executor_,
-                                 .loop = *loop_,
-                                 .logs = *logs_,
-                                 .version = version,
-                                 .write_backup = [this](const std::string& name) {
-                                   return WriteBackup(*store_, *content_, options_.state_dir, name);
-                                 }});
+  controller_service_ = std::make_unique<ControllerService>(ControllerService::Options{
+      .executor = *executor_,
+      .log_executor = *log_executor_,
+      .loop = *loop_,
+      .logs = *logs_,
+      .version = version,
+      .write_backup =
+          [this](const std::string& name) { return WriteBackup(*store_, *content_, options_.state_dir, name); },
+      .slow_after = options_.slow_after});
   worker_service_ = std::make_unique<WorkerService>(*executor_, *loop_);
   grpc::ServerBuilder builder;
   SetUp(builder);

@@ -43,12 +43,16 @@ struct ServerOptions {
   SessionOptions session;
   // Of the content store; 0: what the disk holds.
   int64_t max_content_bytes = 0;
+  // How long a file stays that jobs named and name no more (LoopOptions).
+  absl::Duration keep_superseded = absl::Minutes(10);
   // How long a file stays that was uploaded, or asked for, and that no job names.
   absl::Duration keep_uploads = absl::Hours(24);
   // When jobs that ended go to the archive, and how long after their last line their logs go then (LoopOptions).
   int64_t keep_jobs = 10'000;
   absl::Duration keep_ended = absl::InfiniteDuration();
   absl::Duration keep_logs = absl::Hours(30 * 24);
+  // A client that has not taken a message of a stream for so long is dropped when there is another for it.
+  absl::Duration slow_after = absl::Seconds(60);
   // Between two looks at what may go.
   absl::Duration housekeeping = absl::Minutes(10);
   // The store failed; the server answers nothing any more and wants to be stopped. From one of its threads.

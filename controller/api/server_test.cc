@@ -35,6 +35,7 @@ class ServerTest : public testing::Test {
     options.state_dir = folder_ + "/state";
     options.listen = options.transfer_listen = options.metrics_listen = "127.0.0.1:0";
     options.keep_jobs = keep_jobs_;
+    options.slow_after = slow_after_;
     if (keep_nothing_) {
       options.keep_logs = options.keep_uploads = absl::ZeroDuration();
       options.housekeeping = absl::Milliseconds(10);
@@ -120,6 +121,7 @@ class ServerTest : public testing::Test {
 
   const std::string folder_;
   int64_t keep_jobs_ = 10'000;
+  absl::Duration slow_after_ = absl::Seconds(60);
   bool keep_nothing_ = false;
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
@@ -334,6 +336,45 @@ TEST_F(ServerTest, TellsPrometheusWhatHappened) {
     EXPECT_THAT(page, HasSubstr(std::string("\n") + line + "\n"));
   }
   EXPECT_THAT(page, HasSubstr("studio_commit_seconds_bucket"));
+}
+
+// Drops it as soon as something more is there for it; it goes on from what it has seen.
+TEST_F(ServerTest, DropsAReaderOfLogsThatDoesNotReadAndTellsTheNextTheRest) {
+  server_.reset();
+  slow_after_ = absl::ZeroDuration();
+  StartServer();
+  FakeAgent agent(server_->address());
+  agent.Greet({});
+  ASSERT_OK(Submit());
+  const v1::AttemptKey key = agent.AwaitAssign().key();
+  // More than gRPC keeps under way for a client.
+  std::string all;
+  for (int chunk = 0; chunk < 64; ++chunk) {
+    const std::string text(256 << 10, static_cast<char>('a' + chunk % 26));
+    agent.Log(key, static_cast<int64_t>(all.size()), text);
+    all += text;
+  }
+  agent.Report(key, v1::ATTEMPT_RUNNING);  // what came before it has been taken
+  grpc::ClientContext context;
+  v1::ReadLogsRequest request;
+  request.set_id("j1");
+  request.set_follow(true);
+  auto reader = stub_->ReadLogs(&context, request);
+  reader->WaitForInitialMetadata();
+  v1::LogLines lines;
+  ASSERT_TRUE(reader->Read(&lines));
+  std::string seen = lines.data();
+  // It reads no more, and the log goes on, until it is dropped.
+  for (int more = 0; more < 40; ++more) {
+    agent.Log(key, static_cast<int64_t>(all.size()), "more\n");
+    all += "more\n";
+    agent.Report(key, v1::ATTEMPT_RUNNING);
+  }
+  while (reader->Read(&lines)) seen += lines.data();
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_LT(seen.size(), all.size());
+  EXPECT_EQ(seen, all.substr(0, seen.size()));
+  EXPECT_EQ(seen + *Logs("j1", /*follow=*/false, /*attempt=*/1, static_cast<int64_t>(seen.size())), all);
 }
 
 TEST_F(ServerTest, KeepsAnArchivedJobForWhoAsksAndDropsItsFilesAndLogs) {

@@ -106,13 +106,15 @@ class ControllerLoop {
   absl::StatusOr<int64_t> WatchLogs(const std::string& id, std::function<void(LogState)> watcher);
   void UnwatchLogs(int64_t watch);
 
-  // Blobs that nobody has put or asked for since `untouched`: those that no record names go, unless a worker that is out
-  // of contact may come back with word of them.
+  // Blobs that nobody has put or asked for since `untouched`: those that no record names go, unless a worker that is
+  // out of contact may come back with word of them.
   void CollectUploads(const std::vector<std::string>& sha256s, absl::Duration untouched);
 
   int64_t OpenStream(std::shared_ptr<StreamSink> sink);
   void OnStreamMessage(int64_t stream, const v1::WorkerUp& message);
   void OnStreamClosed(int64_t stream);
+  // Messages of the stream that wait to be durable: who reads it waits where they are many.
+  size_t Unsettled(int64_t stream) const;
   // Ends every worker's stream, as the controller goes away.
   void CloseStreams(const absl::Status& why);
 
@@ -196,7 +198,7 @@ class ControllerLoop {
   std::map<std::string, Worker> workers_;
   std::map<int64_t, Stream> streams_;
   int64_t next_stream_ = 1;
-  int64_t stale_epochs_ = 0;  // words of attempts that were over, since the start
+  int64_t stale_epochs_ = 0;                            // words of attempts that were over, since the start
   std::set<std::pair<int64_t, std::string>> expiring_;  // Unix second, request key: those of archived jobs
   bool archiving_ = false;
   int64_t archived_jobs_ = 0;

@@ -43,7 +43,7 @@ absl::Time ControllerLoop::ArchiveOldJobs(absl::Time now) {
     archiving_ = false;
     archived_jobs_ += count;
     for (const auto& [key, second] : expiring) expiring_.emplace(second, key);
-    spdlog::info("{} jobs that ended were archived", count);
+    spdlog::debug("{} jobs that ended were archived", count);
   });
   return absl::InfiniteFuture();
 }

@@ -85,6 +85,12 @@ void ControllerLoop::OnStreamClosed(int64_t stream) {
   Do(worker_id, worker.session->Disconnected());
 }
 
+size_t ControllerLoop::Unsettled(int64_t stream) const {
+  const auto found = streams_.find(stream);
+  const auto worker = found == streams_.end() ? workers_.end() : workers_.find(found->second.worker_id);
+  return worker == workers_.end() || worker->second.stream != stream ? 0 : worker->second.session->unsettled();
+}
+
 void ControllerLoop::ConfirmDead(const std::string& who, const std::string& worker_id, Reply<v1::WorkerRecord> reply) {
   const auto found = workers_.find(worker_id);
   if (found == workers_.end()) {

@@ -115,6 +115,8 @@ class WorkerSession {
   // When OnTick has something to do next.
   absl::Time NextDeadline() const;
 
+  // Messages of this stream that are neither durable nor refused.
+  size_t unsettled() const { return unacknowledged_.size(); }
   // Ready, heard lately, and not on its way out.
   bool usable() const { return connected() && !draining_; }
   bool connected() const { return stream_ == Stream::kReady && !quiet_; }
@@ -172,7 +174,7 @@ class WorkerSession {
   Stream stream_ = Stream::kSilent;
   int64_t stream_number_ = 0;
   int protocol_ = kMaxProtocol;  // that this stream speaks
-  bool quiet_ = false;  // the stream is open, but nothing came for lost_after
+  bool quiet_ = false;           // the stream is open, but nothing came for lost_after
   // It handed a job back because it is going down: it would hand the next one back too. Until it greets again.
   bool draining_ = false;
   absl::Time last_heard_ = absl::InfinitePast();

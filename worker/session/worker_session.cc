@@ -72,7 +72,7 @@ void WorkerSession::TakeBackSent() {
     buffered_bytes_ += entry.bytes;
     (entry.id != 0 ? events_ : buffered_).push_front(std::move(entry));
   }
-  in_flight_bytes_ = 0;
+  in_flight_bytes_ = in_flight_ = 0;
   DropBeyondLimit();
 }
 
@@ -197,14 +197,16 @@ absl::Time WorkerSession::next_tick() const {
 void WorkerSession::Acknowledge(int64_t sequence, SessionActions& actions) {
   for (; !sent_.empty() && sent_.front().sequence <= sequence; sent_.pop_front()) {
     if (sent_.front().id != 0) actions.push_back(Forget{sent_.front().id});
+    if (sent_.front().id != 0) continue;
     in_flight_bytes_ -= sent_.front().bytes;
+    --in_flight_;
   }
 }
 
 void WorkerSession::Pump(SessionActions& actions, absl::Time now) {
   while (state_ == State::kOpen) {
-    const bool room = in_flight_bytes_ == 0 || (!buffered_.empty() && in_flight_bytes_ + buffered_.front().bytes <=
-                                                                          options_.max_in_flight_bytes);
+    const bool room = in_flight_ == 0 || (in_flight_ < options_.max_in_flight && !buffered_.empty() &&
+                                          in_flight_bytes_ + buffered_.front().bytes <= options_.max_in_flight_bytes);
     // In order of arrival, but that an event does not wait for room; and never before it is durable.
     const bool buffered_first =
         !buffered_.empty() && (events_.empty() || buffered_.front().arrival < events_.front().arrival);
@@ -216,6 +218,7 @@ void WorkerSession::Pump(SessionActions& actions, absl::Time now) {
     if (entry.id == 0) {
       buffered_bytes_ -= entry.bytes;
       in_flight_bytes_ += entry.bytes;
+      ++in_flight_;
     }
     v1::WorkerUp up = entry.message;
     up.set_sequence(entry.sequence);

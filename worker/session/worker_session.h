@@ -77,8 +77,10 @@ class WorkerSession {
     absl::Duration greeting_timeout = absl::Seconds(10);
     // Buffered messages that wait beyond this are dropped, oldest first.
     int64_t max_buffered_bytes = 64 << 20;
-    // Buffered messages that were sent and not acknowledged; at least one.
+    // Buffered messages that were sent and not acknowledged; at least one. A controller reads on while fewer than 1,000
+    // are not durable: states and heartbeats never wait for a log.
     int64_t max_in_flight_bytes = 1 << 20;
+    int64_t max_in_flight = 500;
   };
 
   explicit WorkerSession(Options options);
@@ -165,6 +167,7 @@ class WorkerSession {
   int64_t next_id_ = 1;
   int64_t buffered_bytes_ = 0;   // that wait
   int64_t in_flight_bytes_ = 0;  // of buffered messages in sent_
+  int64_t in_flight_ = 0;
   int64_t dials_ = 0;
   int64_t dropped_ = 0;
   int64_t sent_sequence_ = 0;

@@ -3,6 +3,7 @@
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 
+#include <chrono>
 #include <iostream>
 
 #include "common/status/grpc_status.h"
@@ -23,6 +24,8 @@ int Failed(const absl::Status& status) {
 int Backup(const std::string& address, const std::string& name) {
   const auto stub = v1::Controller::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
   grpc::ClientContext context;
+  // Blobs are linked, not copied: even a large one is there in minutes.
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::hours(1));
   v1::CreateBackupRequest request;
   request.set_name(name);
   v1::Backup backup;
@@ -49,8 +52,8 @@ int Verify(const std::string& folder) {
   const absl::StatusOr<Verified> found = VerifyFolder(folder);
   if (!found.ok()) return Failed(found.status());
   for (const std::string& problem : found->problems) std::cout << problem << "\n";
-  std::cout << folder << ": " << found->jobs << " jobs, " << found->blobs << " files of " << found->blob_bytes
-            << " bytes, " << found->problems.size() << " problems\n";
+  std::cout << folder << ": " << found->jobs << " jobs, " << found->archived << " archived, " << found->blobs
+            << " files of " << found->blob_bytes << " bytes, " << found->problems.size() << " problems\n";
   return found->problems.empty() ? 0 : 1;
 }
 

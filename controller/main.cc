@@ -79,6 +79,30 @@ int main(int argc, char** argv) {
                  "Seconds of a worker's silence after which it gets no work and its jobs' fences begin")
       ->check(CLI::Range(0.1, 86400.0))
       ->capture_default_str();
+  app.add_option("--max-content-bytes", options.max_content_bytes,
+                 "Most bytes of uploaded files, checkpoints and results; 0: what the disk holds")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
+  double keep_superseded_minutes = absl::ToDoubleMinutes(options.keep_superseded);
+  app.add_option("--keep-superseded-minutes", keep_superseded_minutes,
+                 "How long a checkpoint's file stays after a newer one replaced it")
+      ->check(CLI::Range(0.0, 525600.0))
+      ->capture_default_str();
+  double keep_uploads_hours = absl::ToDoubleHours(options.keep_uploads);
+  app.add_option("--keep-uploads-hours", keep_uploads_hours, "How long an uploaded file stays that no job names")
+      ->check(CLI::Range(0.01, 87600.0))
+      ->capture_default_str();
+  app.add_option("--keep-jobs", options.keep_jobs,
+                 "Jobs that ended and are kept with their files; older ones go to the archive: `get` alone finds them")
+      ->check(CLI::Range(int64_t{0}, int64_t{10'000'000}))
+      ->capture_default_str();
+  double keep_days = 0, keep_logs_days = absl::ToDoubleHours(options.keep_logs) / 24;
+  app.add_option("--keep-days", keep_days, "Days after their end that jobs are kept at most; 0: --keep-jobs decides")
+      ->check(CLI::Range(0.0, 36500.0))
+      ->capture_default_str();
+  app.add_option("--keep-logs-days", keep_logs_days, "Days after its last line that an archived job's log is kept")
+      ->check(CLI::Range(0.0, 36500.0))
+      ->capture_default_str();
   app.set_version_flag("--version", studio::kVersion);
   app.require_subcommand(0, 1);
   CLI::App* backup = app.add_subcommand("backup", "Has the running controller write a backup, and prints its folder");
@@ -99,6 +123,10 @@ int main(int argc, char** argv) {
   if (*backup) return studio::controller::Backup(address, name);
   if (*restore) return studio::controller::Restore(folder, options.state_dir);
   if (*verify) return studio::controller::Verify(folder.empty() ? options.state_dir : folder);
+  if (keep_days > 0) options.keep_ended = absl::Hours(24 * keep_days);
+  options.keep_logs = absl::Hours(24 * keep_logs_days);
+  options.keep_superseded = absl::Minutes(keep_superseded_minutes);
+  options.keep_uploads = absl::Hours(keep_uploads_hours);
   options.session.lost_after = absl::Seconds(lost_after);
   options.session.heartbeat = options.session.lost_after / 3;
   return Serve(std::move(options));

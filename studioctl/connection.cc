@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/grpc_status.h"
 #include "common/status/macros.h"
+#include "common/version/version.h"
 
 namespace studio::ctl {
 
@@ -14,6 +15,9 @@ std::shared_ptr<grpc::Channel> Dial(const std::string& address) {
   // Not MIN_RECONNECT_BACKOFF: gRPC takes it as the time that one attempt may last, and a far or slow controller needs
   // more.
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 2000);
+  // Whatever a stream waits for, a machine that is gone without a word is noticed.
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   for (const char* loopback : {"127.", "localhost", "[::1]"}) {
     if (absl::StartsWith(address, loopback)) arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   }
@@ -43,12 +47,28 @@ absl::StatusOr<v1::JobRecord> Connection::Get(const std::string& id) {
 }
 
 absl::StatusOr<v1::GetVersionResponse> Connection::Version() {
-  return Call<v1::GetVersionResponse>([&](grpc::ClientContext& context, v1::GetVersionResponse& response) {
-    return stub_->GetVersion(&context, {}, &response);
-  });
+  absl::StatusOr<v1::GetVersionResponse> version = CallNow<v1::GetVersionResponse>(
+      [&](grpc::ClientContext& context, v1::GetVersionResponse& response) {
+        return stub_->GetVersion(&context, {}, &response);
+      },
+      absl::Seconds(30));
+  if (!version.ok()) return version;
+  const std::string differ =
+      ProtocolsDiffer("this studioctl", kMinProtocol, kMaxProtocol,
+                      absl::StrCat("the controller at ", address_, " (version ", version->version(), ")"),
+                      version->min_protocol(), version->max_protocol());
+  agreement_ = differ.empty() ? absl::OkStatus() : absl::FailedPreconditionError(differ);
+  asked_ = true;
+  return version;
+}
+
+absl::Status Connection::Check() {
+  if (!asked_) RETURN_IF_ERROR(Version().status());
+  return agreement_;
 }
 
 absl::StatusOr<std::unique_ptr<TransferClient>> Connection::Transfers(const v1::GetVersionResponse& version) {
+  RETURN_IF_ERROR(Check());
   if (version.transfer_address().empty()) {
     return absl::FailedPreconditionError(absl::StrCat("the controller at ", address_, " takes no files"));
   }

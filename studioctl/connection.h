@@ -30,10 +30,31 @@ class Connection {
   Console& console() { return console_; }
   const std::string& address() const { return address_; }
 
+  // Whether this program and the controller speak a protocol that both know; asked before the first call.
+  // FailedPrecondition names both and the remedy.
+  absl::Status Check();
+
   // A unary call: (context, response) → status, by the deadline.
   template <typename Response>
   absl::StatusOr<Response> Call(const std::function<grpc::Status(grpc::ClientContext&, Response&)>& call,
                                 absl::Duration deadline = absl::Seconds(30)) {
+    if (const absl::Status checked = Check(); !checked.ok()) return checked;
+    return CallNow(call, deadline);
+  }
+
+  absl::StatusOr<v1::JobRecord> Get(const std::string& id);
+  // Of whatever controller is there, whether the two understand each other or not.
+  absl::StatusOr<v1::GetVersionResponse> Version();
+  // A client of the transfer service that the controller announces.
+  absl::StatusOr<std::unique_ptr<TransferClient>> Transfers(const v1::GetVersionResponse& version);
+
+  // With the address and the remedy where the controller cannot be reached.
+  absl::Status Explained(const grpc::Status& status) const;
+
+ private:
+  template <typename Response>
+  absl::StatusOr<Response> CallNow(const std::function<grpc::Status(grpc::ClientContext&, Response&)>& call,
+                                   absl::Duration deadline) {
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + deadline));
     Response response;
@@ -43,18 +64,11 @@ class Connection {
     return response;
   }
 
-  absl::StatusOr<v1::JobRecord> Get(const std::string& id);
-  absl::StatusOr<v1::GetVersionResponse> Version();
-  // A client of the transfer service that the controller announces.
-  absl::StatusOr<std::unique_ptr<TransferClient>> Transfers(const v1::GetVersionResponse& version);
-
-  // With the address and the remedy where the controller cannot be reached.
-  absl::Status Explained(const grpc::Status& status) const;
-
- private:
   const std::string address_;
   Console& console_;
   const std::unique_ptr<v1::Controller::Stub> stub_;
+  bool asked_ = false;
+  absl::Status agreement_;
 };
 
 // A channel that comes back soon after a restart, takes large lists, and never goes to a loopback through a proxy.

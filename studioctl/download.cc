@@ -46,7 +46,11 @@ ExitCode Download(Connection& connection, const DownloadFlags& flags) {
   });
   if (drawn) console.err << "\r\x1b[K" << std::flush;
   // A blob that is gone is no job that is not there.
-  if (absl::IsNotFound(status)) return Fail(console, absl::DataLossError(status.message()));
+  if (absl::IsNotFound(status)) {
+    return Fail(console,
+                absl::DataLossError(absl::StrCat(status.message(), ": the controller keeps files of its newest ",
+                                                 "jobs alone (--keep-jobs, --keep-days)")));
+  }
   if (!status.ok()) return Fail(console, status);
   console.err << result.files_size() << " files, " << HumanBytes(static_cast<double>(ArtifactBytes(result)))
               << ", in:" << std::endl;

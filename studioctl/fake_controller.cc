@@ -83,9 +83,10 @@ void FakeController::AppendLog(const std::string& id, const std::string& text) {
   changed_.notify_all();
 }
 
-void FakeController::BreakLogsAfter(int bytes) {
+void FakeController::BreakLogsAfter(int bytes, grpc::StatusCode code) {
   std::lock_guard<std::mutex> lock(mutex_);
   break_logs_after_ = bytes;
+  break_logs_with_ = code;
 }
 
 grpc::Status FakeController::Store(const std::string& request_id, v1::JobRecord record,
@@ -213,7 +214,7 @@ grpc::Status FakeController::ReadLogs(grpc::ServerContext*, const v1::ReadLogsRe
       lines.set_data(log.substr(offset, std::exchange(break_logs_after_, -1)));
       lines.set_attempt(1);
       writer->Write(lines);
-      return grpc::Status(grpc::StatusCode::UNAVAILABLE, "the connection broke");
+      return grpc::Status(break_logs_with_, "the connection broke");
     }
     if (offset < log.size()) {
       v1::LogLines lines;
@@ -249,6 +250,8 @@ grpc::Status FakeController::ConfirmWorkerDead(grpc::ServerContext*, const v1::C
 grpc::Status FakeController::GetVersion(grpc::ServerContext*, const v1::GetVersionRequest*,
                                         v1::GetVersionResponse* response) {
   response->set_version("0.1.0");
+  response->set_min_protocol(min_protocol_);
+  response->set_max_protocol(max_protocol_);
   response->set_transfer_address(absl::StrCat(":", port_));
   response->set_max_blob_bytes(store_->max_blob_bytes());
   return grpc::Status::OK;

@@ -35,6 +35,11 @@ class FakeController final : public v1::Controller::Service {
   std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
   ContentStore& store() { return *store_; }
 
+  // Before Start: the versions that it says it speaks.
+  void SpeakProtocol(int min, int max) {
+    min_protocol_ = min;
+    max_protocol_ = max;
+  }
   void LoseAnswers(int count);
   void Change(const std::string& id, const std::function<void(v1::JobRecord&)>& change,
               std::vector<v1::Progress> points = {});
@@ -43,8 +48,8 @@ class FakeController final : public v1::Controller::Service {
   v1::WorkerRecord& AddWorker();
   // Of attempt 1, rank 0. The stream ends once the job is terminal, or at once without follow.
   void AppendLog(const std::string& id, const std::string& text);
-  // The connection of the next log stream breaks after this many bytes.
-  void BreakLogsAfter(int bytes);
+  // The next log stream breaks after this many bytes.
+  void BreakLogsAfter(int bytes, grpc::StatusCode code = grpc::StatusCode::UNAVAILABLE);
 
   grpc::Status SubmitJob(grpc::ServerContext*, const v1::SubmitJobRequest*, v1::SubmitJobResponse*) override;
   grpc::Status GetJob(grpc::ServerContext*, const v1::GetJobRequest*, v1::JobRecord*) override;
@@ -65,9 +70,11 @@ class FakeController final : public v1::Controller::Service {
   std::condition_variable changed_;
   bool stopping_ = false;
   int port_ = 0;
+  int min_protocol_ = 1, max_protocol_ = 1;
   int lose_answers_ = 0;
   int watchers_ = 0;
   int break_logs_after_ = -1;
+  grpc::StatusCode break_logs_with_ = grpc::StatusCode::OK;
   std::map<int, v1::JobRecord> jobs_;
   std::map<std::string, std::vector<v1::Progress>> points_;
   std::map<std::string, std::string> logs_;

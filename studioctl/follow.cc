@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "common/time/jitter.h"
 #include "studioctl/print.h"
 #include "studioctl/progress.h"
 #include "studioctl/text.h"
@@ -30,6 +31,10 @@ void Conclude(Console& console, const v1::JobRecord& record) {
 
 ExitCode Follow(Connection& connection, const std::string& id, const FollowOptions& options) {
   Console& console = connection.console();
+  if (const absl::Status checked = connection.Check(); !checked.ok()) {
+    console.err << "studioctl: " << checked.message() << std::endl;
+    return ExitCodeOf(checked);
+  }
   ProgressView view(console);
   v1::WatchJobRequest request;
   request.set_id(id);
@@ -78,7 +83,7 @@ ExitCode Follow(Connection& connection, const std::string& id, const FollowOptio
       away_since = now;
       if (!status.ok()) view.Say("the controller does not answer; the job goes on, waiting for it");
     }
-    console.interrupt.WaitFor(wait);
+    console.interrupt.WaitFor(Jittered(wait));
     wait = std::min(2 * wait, absl::Seconds(5));
   }
 }

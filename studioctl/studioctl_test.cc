@@ -357,6 +357,17 @@ TEST_F(StudioctlTest, LogsComeWholeOverABrokenConnection) {
   EXPECT_EQ(Run({"logs", "j1"}).out, "step 1\nstep 2\nstep 3\n");
 }
 
+// As a controller does with who reads too slowly.
+TEST_F(StudioctlTest, LogsGoOnWhereTheControllerDroppedThem) {
+  Submit();
+  controller_.AppendLog("j1", "step 1\nstep 2\n");
+  controller_.BreakLogsAfter(9, grpc::StatusCode::CANCELLED);
+  End("j1", v1::SUCCEEDED);
+  const Outcome outcome = Run({"logs", "-f", "j1"});
+  EXPECT_EQ(outcome.code, 0) << outcome.err;
+  EXPECT_EQ(outcome.out, "step 1\nstep 2\n");
+}
+
 TEST_F(StudioctlTest, DownloadBringsTheResultHome) {
   Submit();
   EXPECT_EQ(Run({"download", "j1"}).code, 101);
@@ -431,6 +442,22 @@ TEST_F(StudioctlTest, WorkersAndVersion) {
             "47.5 GiB     bf16,nccl  Linux           2.11      -      odd\n");
   EXPECT_THAT(Run({"version"}).out, HasSubstr("controller  0.1.0 at " + controller_.address()));
   EXPECT_THAT(Run({"version", "-o", "json"}).out, HasSubstr("\"max_blob_bytes\": \"1073741824\""));
+}
+
+TEST_F(StudioctlTest, AsksNothingOfAControllerThatSpeaksAnotherProtocol) {
+  Submit();
+  for (const auto& [protocol, who] : {std::pair(0, "the controller at "), std::pair(2, "this studioctl")}) {
+    controller_.SpeakProtocol(protocol, protocol);
+    for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
+             {"list"}, {"get", "j1"}, {"submit", JobFile()}, {"watch", "j1"}, {"logs", "j1"}, {"cancel", "j1"}}) {
+      const Outcome outcome = Run(command);
+      EXPECT_EQ(outcome.code, kError) << command[0];
+      EXPECT_THAT(outcome.err, HasSubstr("speaks protocol " + std::to_string(protocol))) << command[0];
+      EXPECT_THAT(outcome.err, HasSubstr(std::string("this studioctl 1 to 1: upgrade ") + who)) << command[0];
+    }
+  }
+  EXPECT_EQ(Run({"version"}).code, 0);  // says what is there
+  EXPECT_EQ(controller_.Jobs().size(), 1);
 }
 
 TEST(StudioctlLimits, ATooLargeFileIsNamedBeforeAnythingIsSent) {

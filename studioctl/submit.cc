@@ -8,6 +8,7 @@
 #include "absl/strings/str_format.h"
 #include "common/artifact/file_tree.h"
 #include "common/status/macros.h"
+#include "common/time/jitter.h"
 #include "studioctl/commands.h"
 #include "studioctl/follow.h"
 #include "studioctl/inputs.h"
@@ -74,7 +75,7 @@ absl::StatusOr<v1::SubmitJobResponse> Send(Connection& connection, const v1::Sub
     });
     if (response.ok() || ExitCodeOf(response.status()) != kUnreachable || attempt == 6) break;
     connection.console().err << "studioctl: no answer; asking again with the same request id" << std::endl;
-    if (connection.console().interrupt.WaitFor(wait)) break;
+    if (connection.console().interrupt.WaitFor(Jittered(wait))) break;
     wait = std::min(2 * wait, absl::Seconds(2));
   }
   if (!response.ok() && ExitCodeOf(response.status()) == kUnreachable) {
@@ -90,12 +91,18 @@ absl::StatusOr<v1::JobRecord> SubmitOne(Connection& connection, const JobFile& f
                                         const std::string& form) {
   Console& console = connection.console();
   ASSIGN_OR_RETURN(const std::vector<LocalInput> inputs, FindInputs(file.job, file.folder, {}));
-  RETURN_IF_ERROR(Upload(connection, inputs));
   v1::SubmitJobRequest request;
   request.set_request_id(request_id);
   *request.mutable_job() = file.job;
   for (const LocalInput& local : inputs) *request.add_inputs() = local.input;
-  ASSIGN_OR_RETURN(const v1::SubmitJobResponse response, Send(connection, request));
+  absl::StatusOr<v1::SubmitJobResponse> sent = absl::UnknownError("");
+  for (int attempt = 1; attempt <= 2; ++attempt) {
+    RETURN_IF_ERROR(Upload(connection, inputs));
+    sent = Send(connection, request);
+    // A file that was uploaded long before the last one may have been collected meanwhile: what is missing goes again.
+    if (inputs.empty() || !absl::IsFailedPrecondition(sent.status())) break;
+  }
+  ASSIGN_OR_RETURN(const v1::SubmitJobResponse response, std::move(sent));
   const v1::JobRecord& record = response.record();
   if (form == "table" || form == "wide") {
     console.out << record.id() << " (" << Printable(record.job().name()) << ") "

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "common/time/jitter.h"
 #include "studioctl/commands.h"
 #include "studioctl/follow.h"
 
@@ -24,6 +25,7 @@ struct LogFlags {
 // Writes what there is, then (with --follow) what comes, going on at the same byte after a broken connection.
 ExitCode Logs(Connection& connection, const LogFlags& flags) {
   Console& console = connection.console();
+  if (const absl::Status checked = connection.Check(); !checked.ok()) return Fail(console, checked);
   v1::ReadLogsRequest request;
   request.set_id(flags.id);
   request.set_attempt(flags.attempt);
@@ -46,9 +48,11 @@ ExitCode Logs(Connection& connection, const LogFlags& flags) {
     }
     const grpc::Status status = stream->Finish();
     if (status.ok() || console.interrupt.raised()) return kDone;
-    const bool away = status.error_code() == grpc::StatusCode::UNAVAILABLE;
+    // CANCELLED: a controller that stops in a hurry, or that this program read too slowly for.
+    const bool away =
+        status.error_code() == grpc::StatusCode::UNAVAILABLE || status.error_code() == grpc::StatusCode::CANCELLED;
     if (!away || !reached || ++lost > 60) return Fail(console, connection.Explained(status));
-    console.interrupt.WaitFor(wait);
+    console.interrupt.WaitFor(Jittered(wait));
     wait = std::min(2 * wait, absl::Seconds(5));
   }
 }

@@ -13,6 +13,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/artifact/file_tree.h"
 #include "common/artifact/uri.h"
 #include "common/status/check.h"
@@ -26,6 +27,14 @@ namespace fs = std::filesystem;
 absl::Status CheckHash(const std::string& sha256) {
   if (IsSha256(sha256)) return absl::OkStatus();
   return absl::InvalidArgumentError(absl::StrCat("'", sha256, "' is not a SHA-256 in lower-case hex"));
+}
+
+// How long ago the file was last written or touched; infinite where there is none. The time of day: it decides nothing
+// that counts.
+absl::Duration AgeOf(const std::string& path) {
+  struct stat info;
+  if (stat(path.c_str(), &info) != 0) return absl::InfiniteDuration();
+  return absl::Now() - absl::TimeFromTimespec(info.st_mtim);
 }
 
 int64_t SizeOf(const std::string& path) {
@@ -133,7 +142,7 @@ absl::Status ContentStore::CheckRoom(const v1::FileRef& file) const {
   if (options_.quota_bytes > 0 && total_bytes_ + file.size_bytes() > options_.quota_bytes) {
     return absl::ResourceExhaustedError(absl::StrCat(file.path(), ": ", file.size_bytes(),
                                                      " bytes do not fit: ", total_bytes_, " of ", options_.quota_bytes,
-                                                     " bytes are used; delete jobs, or raise the quota"));
+                                                     " bytes are used; raise --max-content-bytes, or keep fewer jobs"));
   }
   return absl::OkStatus();
 }
@@ -227,6 +236,58 @@ absl::Status ContentStore::Remove(const std::string& sha256) {
   return absl::OkStatus();
 }
 
+bool ContentStore::Touch(const std::string& sha256) {
+  if (!IsSha256(sha256)) return false;
+  std::lock_guard<std::mutex> lock(mutex_);
+  // A file that is there and cannot be touched (a disk that turned read-only) is there all the same.
+  return utimensat(AT_FDCWD, Blob(sha256).c_str(), nullptr, 0) == 0 || SizeOf(Blob(sha256)) >= 0;
+}
+
+absl::StatusOr<int64_t> ContentStore::RemoveUntouched(const std::string& sha256, absl::Duration untouched) {
+  RETURN_IF_ERROR(CheckHash(sha256));
+  std::lock_guard<std::mutex> lock(mutex_);
+  const int64_t size = SizeOf(Blob(sha256));
+  if (size < 0 || keeping_all_ > 0 || putting_.count(sha256) > 0 || AgeOf(Blob(sha256)) < untouched) return 0;
+  // Not synced: what a crash brings back is found again.
+  RETURN_IF_ERROR(RemoveFile(Blob(sha256)));
+  total_bytes_ -= size;
+  return size;
+}
+
+std::vector<std::string> ContentStore::Untouched(absl::Duration untouched) const {
+  std::vector<std::string> found;
+  std::error_code code;
+  for (fs::recursive_directory_iterator it(absl::StrCat(folder_, "/blobs"), code), end; it != end; it.increment(code)) {
+    if (code) break;
+    std::string name = it->path().filename().string();
+    if (IsSha256(name) && AgeOf(it->path().string()) >= untouched) found.push_back(std::move(name));
+  }
+  return found;
+}
+
+int64_t ContentStore::RemovePartials(absl::Duration untouched) {
+  int64_t bytes = 0;
+  std::error_code code;
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const fs::directory_entry& entry : fs::directory_iterator(absl::StrCat(folder_, "/partial"), code)) {
+    const std::string name = entry.path().filename().string(), path = entry.path().string();
+    if (!IsSha256(name) || putting_.count(name) > 0 || AgeOf(path) < untouched) continue;
+    const int64_t size = SizeOf(path);
+    if (RemoveFile(path).ok()) bytes += size;
+  }
+  return bytes;
+}
+
+ContentStore::KeepAll::KeepAll(ContentStore& store) : store_(store) {
+  std::lock_guard<std::mutex> lock(store_.mutex_);
+  ++store_.keeping_all_;
+}
+
+ContentStore::KeepAll::~KeepAll() {
+  std::lock_guard<std::mutex> lock(store_.mutex_);
+  --store_.keeping_all_;
+}
+
 absl::Status ContentStore::Share(const std::string& sha256, ContentStore& other) const {
   ASSIGN_OR_RETURN(const std::string from, BlobPath(sha256));
   if (other.Has(sha256)) return absl::OkStatus();
@@ -298,6 +359,7 @@ absl::Status ContentStore::Writer::Commit() {
   }
   RETURN_IF_ERROR(SyncFile(fd_, path_));
   fchmod(fd_.get(), 0444);
+  futimens(fd_.get(), nullptr);  // its last bytes may have come long ago
   const std::string blob = store_.Blob(file_.sha256());
   RETURN_IF_ERROR(MakeFolders(FolderOf(blob)));
   std::lock_guard<std::mutex> lock(store_.mutex_);

@@ -19,9 +19,11 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "common/artifact/file_io.h"
 #include "common/artifact/sha256.h"
 #include "proto/studio/v1/state.pb.h"
@@ -65,6 +67,18 @@ class ContentStore {
   absl::Status Verify(const std::string& sha256);
   absl::Status Remove(const std::string& sha256);
 
+  // Somebody is about to refer to it. False where it is not there; else it counts as new from now on.
+  bool Touch(const std::string& sha256);
+  // Removes a blob that was neither put nor touched for `untouched`, by its file's time. Returns the bytes that this
+  // freed: 0 where it stays or is not there. What refers to it is the caller's to know.
+  absl::StatusOr<int64_t> RemoveUntouched(const std::string& sha256, absl::Duration untouched);
+  // Those that RemoveUntouched would remove. Walks the folder.
+  std::vector<std::string> Untouched(absl::Duration untouched) const;
+  // Removes the beginnings of blobs that nobody went on with for `untouched`. Returns the bytes.
+  int64_t RemovePartials(absl::Duration untouched);
+  // While one lives, RemoveUntouched removes nothing: for who reads a list of blobs one by one.
+  class KeepAll;
+
   // Gives the other store a blob of this one, by a link where the file system allows it. NotFound.
   absl::Status Share(const std::string& sha256, ContentStore& other) const;
 
@@ -84,8 +98,20 @@ class ContentStore {
   mutable std::mutex mutex_;
   // Under mutex_: blobs being put, with a count of puts so far; bytes of complete blobs.
   std::map<std::string, int> putting_;
+  int keeping_all_ = 0;
   int64_t next_suffix_ = 1;
   int64_t total_bytes_ = 0;
+};
+
+class ContentStore::KeepAll {
+ public:
+  explicit KeepAll(ContentStore& store);
+  ~KeepAll();
+  KeepAll(const KeepAll&) = delete;
+  KeepAll& operator=(const KeepAll&) = delete;
+
+ private:
+  ContentStore& store_;
 };
 
 // One blob on its way in. Dropped without Commit, it leaves what it has for the next Put.

@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 
+#include <chrono>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -37,6 +38,12 @@ class ContentStoreTest : public testing::Test {
     if (absl::Status status = (*writer)->Append(bytes); !status.ok()) return status;
     return (*writer)->Commit();
   }
+  // As if it had been written two hours ago.
+  void Age(const std::string& name) {
+    std::filesystem::last_write_time(folder_.Path(name),
+                                     std::filesystem::file_time_type::clock::now() - std::chrono::hours(2));
+  }
+  int64_t Freed(const std::string& sha256) { return store_->RemoveUntouched(sha256, absl::Hours(1)).value_or(-1); }
   std::string Stored(const std::string& sha256) {
     return folder_.Read("store/blobs/" + sha256.substr(0, 2) + "/" + sha256);
   }
@@ -171,6 +178,52 @@ TEST_F(ContentStoreTest, PlacesLinksOrCopiesOverWhatIsThere) {
   }
   EXPECT_EQ(std::filesystem::hard_link_count(folder_.Path("linked/b")), 3u);
   EXPECT_EQ(std::filesystem::hard_link_count(folder_.Path("copied/b")), 1u);
+}
+
+TEST_F(ContentStoreTest, RemovesABlobThatNobodyTouchedForLong) {
+  const std::string old = Sha256Hex("old"), wanted = Sha256Hex("wanted");
+  ASSERT_OK(PutAll("old"));
+  ASSERT_OK(PutAll("wanted"));
+  ASSERT_OK(PutAll("young"));
+  for (const std::string& sha256 : {old, wanted}) Age("store/blobs/" + sha256.substr(0, 2) + "/" + sha256);
+  EXPECT_THAT(store_->Untouched(absl::Hours(1)), testing::UnorderedElementsAre(old, wanted));
+  EXPECT_TRUE(store_->Touch(wanted));
+  EXPECT_EQ(Freed(wanted), 0);
+  EXPECT_EQ(Freed(Sha256Hex("young")), 0);
+  {
+    const ContentStore::KeepAll backup(*store_);
+    EXPECT_EQ(Freed(old), 0);
+  }
+  EXPECT_EQ(Freed(old), 3);
+  EXPECT_EQ(Freed(old), 0);
+  EXPECT_FALSE(store_->Touch(old));
+  EXPECT_FALSE(store_->Has(old));
+  EXPECT_EQ(store_->TotalBytes(), 11);
+}
+
+TEST_F(ContentStoreTest, APutThatIsUnderWayHoldsItsBlob) {
+  ASSERT_OK(PutAll("abc"));
+  const std::string sha256 = Sha256Hex("abc");
+  Age("store/blobs/" + sha256.substr(0, 2) + "/" + sha256);
+  {
+    ASSERT_OK_AND_ASSIGN(const auto writer, store_->Put(Ref("abc"), 0));
+    EXPECT_EQ(Freed(sha256), 0);
+    ASSERT_OK(writer->Append("abc"));
+    ASSERT_OK(writer->Commit());
+  }
+  EXPECT_EQ(Freed(sha256), 0);  // new again
+}
+
+TEST_F(ContentStoreTest, RemovesTheBeginningThatNobodyGoesOnWith) {
+  const std::string sha256 = Sha256Hex("abc");
+  ASSERT_OK_AND_ASSIGN(auto writer, store_->Put(Ref("abc"), 0));
+  ASSERT_OK(writer->Append("ab"));
+  Age("store/partial/" + sha256);
+  EXPECT_EQ(store_->RemovePartials(absl::Hours(1)), 0);  // it is being put
+  writer.reset();
+  EXPECT_EQ(store_->RemovePartials(absl::Hours(3)), 0);
+  EXPECT_EQ(store_->RemovePartials(absl::Hours(1)), 2);
+  EXPECT_EQ(store_->HaveBytes(sha256), 0);
 }
 
 TEST_F(ContentStoreTest, NamesTheMissingFile) {

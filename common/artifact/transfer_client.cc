@@ -9,21 +9,25 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/artifact/file_tree.h"
 #include "common/status/grpc_status.h"
 #include "common/status/macros.h"
+#include "common/time/jitter.h"
 
 namespace studio {
 namespace {
 
 constexpr size_t kChunkBytes = 1 << 20;
+// The store looks up at most 10,000 files for one call.
+constexpr absl::Duration kFindDeadline = absl::Seconds(60);
 
 absl::Status Stop() { return absl::CancelledError("the transfer was stopped"); }
 
 // Worth another try: the connection broke, the store's state moved on, or bytes were damaged on the way.
 bool Transient(const absl::Status& status) {
   return absl::IsUnavailable(status) || absl::IsDataLoss(status) || absl::IsOutOfRange(status) ||
-         absl::IsAborted(status);
+         absl::IsAborted(status) || absl::IsDeadlineExceeded(status);
 }
 
 absl::Status Named(const v1::FileRef& file, const absl::Status& status) {
@@ -63,7 +67,7 @@ absl::Status TransferClient::WithRetries(const std::function<absl::Status()>& on
     if (Stopped()) return Stop();
     status = once();
     if (status.ok() || !Transient(status) || attempt == options_.attempts) break;
-    std::this_thread::sleep_for(absl::ToChronoMilliseconds(wait));
+    std::this_thread::sleep_for(absl::ToChronoMilliseconds(Jittered(wait)));
     wait = std::min(2 * wait, absl::Seconds(5));
   }
   return status;
@@ -75,6 +79,7 @@ absl::StatusOr<v1::FindMissingResponse> TransferClient::FindMissing(const v1::Ar
   v1::FindMissingResponse response;
   RETURN_IF_ERROR(WithRetries([&] {
     grpc::ClientContext context;
+    context.set_deadline(absl::ToChronoTime(absl::Now() + kFindDeadline));
     response.Clear();
     return FromGrpc(stub_->FindMissing(&context, request, &response));
   }));
@@ -125,6 +130,7 @@ absl::Status TransferClient::UploadOnce(const std::string& path, const v1::FileR
     open = open && stream->Write(request);
     request.Clear();
     first = false;
+    if (open && options_.sent_bytes != nullptr) *options_.sent_bytes += static_cast<int64_t>(bytes.size());
     offset += bytes.size();
     if (sent) sent(offset);
     // A closed stream has its reason in Finish.

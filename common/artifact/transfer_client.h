@@ -30,10 +30,12 @@ class TransferClient {
   struct Options {
     // Per blob, when the connection breaks; each goes on where the last one ended.
     int attempts = 6;
-    // Before the second attempt; doubles up to 5 s.
+    // Before the second attempt; doubles up to 5 s. Half of each wait is by chance, so that a fleet spreads out.
     absl::Duration backoff = absl::Milliseconds(200);
     // Ends transfers early with Cancelled where it becomes true. May be null; outlives the client.
     const std::atomic<bool>* stop = nullptr;
+    // Counts the bytes that uploads send. May be null; outlives the client.
+    std::atomic<int64_t>* sent_bytes = nullptr;
   };
 
   TransferClient(const std::shared_ptr<grpc::Channel>& channel, Options options);

@@ -46,7 +46,7 @@ class UploadStream final : public grpc::ServerReadReactor<v1::UploadRequest> {
         return Refuse(absl::InvalidArgumentError("the first message of an upload names its file"));
       *response_.mutable_file() = request_.file();
       // Somebody was faster: nothing more to send.
-      if (store_.Has(request_.file().sha256())) return Finish(grpc::Status::OK);
+      if (store_.Touch(request_.file().sha256())) return Finish(grpc::Status::OK);
       auto writer = store_.Put(request_.file(), request_.offset());
       if (!writer.ok()) return Refuse(writer.status());
       writer_ = *std::move(writer);
@@ -129,7 +129,8 @@ class DownloadStream final : public grpc::ServerWriteReactor<v1::DownloadRespons
   int64_t offset_ = 0;
 };
 
-absl::Status FindMissingIn(const ContentStore& store, const v1::FindMissingRequest& request,
+// What is said to be there is touched: the client is about to name it, and it must not be collected meanwhile.
+absl::Status FindMissingIn(ContentStore& store, const v1::FindMissingRequest& request,
                            v1::FindMissingResponse& response) {
   if (request.files_size() > kMaxFiles) {
     return absl::InvalidArgumentError(absl::StrCat(request.files_size(), " files; ask for at most ", kMaxFiles));
@@ -138,7 +139,7 @@ absl::Status FindMissingIn(const ContentStore& store, const v1::FindMissingReque
     if (!IsSha256(file.sha256())) {
       return absl::InvalidArgumentError(absl::StrCat(file.path(), ": '", file.sha256(), "' is not a SHA-256 in hex"));
     }
-    if (store.Has(file.sha256())) continue;
+    if (store.Touch(file.sha256())) continue;
     if (file.size_bytes() > store.max_blob_bytes()) {
       return absl::ResourceExhaustedError(absl::StrCat(
           file.path(), ": ", file.size_bytes(), " bytes are more than the store takes, ", store.max_blob_bytes(),

@@ -62,6 +62,16 @@ void Settle(v1::JobRecord& record, absl::Time time) {
                                   step > 0 ? absl::StrCat("step ", step) : "the beginning"));
 }
 
+// A record is written anew at each change: what it may gather is bounded, far above what a person reads.
+constexpr int kMaxEvaluations = 10'000;
+constexpr int kMaxSamples = 1'000;
+constexpr int kMaxNotes = 1'000;
+
+template <typename Repeated>
+void KeepNewest(int most, Repeated& all) {
+  if (all.size() > most) all.DeleteSubrange(0, all.size() - most);
+}
+
 // Repetitions replace what they repeat; after a resume, a step that is reached again replaces its older figures.
 void Merge(const AttemptReported& event, v1::JobRecord& record) {
   if (!MessageDifferencer::Equals(event.data, v1::DataReport::default_instance())) *record.mutable_data() = event.data;
@@ -80,6 +90,9 @@ void Merge(const AttemptReported& event, v1::JobRecord& record) {
     const auto& all = record.notes();
     if (std::find(all.begin(), all.end(), note) == all.end()) record.add_notes(note);
   }
+  KeepNewest(kMaxEvaluations, *record.mutable_evaluations());
+  KeepNewest(kMaxSamples, *record.mutable_samples());
+  KeepNewest(kMaxNotes, *record.mutable_notes());
 }
 
 absl::Status On(const Held&, v1::JobRecord& record) {

@@ -238,6 +238,20 @@ TEST(JobMachine, AppliesDataOnceHoweverOftenItArrives) {
   EXPECT_EQ(record.evaluations(1).loss(), 2.5);
 }
 
+TEST(JobMachine, KeepsTheNewestOfWhatARecordGathers) {
+  v1::JobRecord record = After({AssignedTo("w", 5)});
+  AttemptReported event = Reported(5, v1::ATTEMPT_RUNNING);
+  for (int i = 0; i < 1'100; ++i) {
+    event.samples.emplace_back().set_step(i);
+    event.notes.push_back("note " + std::to_string(i));
+  }
+  record = After({event}, record);
+  ASSERT_EQ(record.samples_size(), 1'000);
+  EXPECT_EQ(record.samples(0).step(), 100);
+  ASSERT_EQ(record.notes_size(), 1'000);
+  EXPECT_EQ(record.notes(999), "note 1099");
+}
+
 TEST(JobMachine, StartsAgainWithHalfTheMicroBatchAfterOutOfMemory) {
   const v1::JobRecord record =
       After({AssignedTo("w", 5), Reported(5, v1::ATTEMPT_FAILED, v1::DEVICE_OOM), AssignedTo("w", 6)});

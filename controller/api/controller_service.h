@@ -11,6 +11,7 @@
 #include <string>
 
 #include "common/artifact/io_pool.h"
+#include "controller/api/call_count.h"
 #include "controller/api/streams.h"
 #include "controller/logs/attempt_logs.h"
 #include "controller/loop/controller_loop.h"
@@ -29,6 +30,8 @@ class ControllerService final : public v1::Controller::CallbackService {
     v1::GetVersionResponse version;
     // Blocks; runs on a thread of its own.
     std::function<absl::StatusOr<v1::Backup>(const std::string& name)> write_backup;
+    // StreamContext.
+    absl::Duration slow_after = absl::Seconds(60);
   };
 
   explicit ControllerService(Options options) : options_(std::move(options)) {}
@@ -61,10 +64,13 @@ class ControllerService final : public v1::Controller::CallbackService {
                                          v1::Backup* response) override;
 
  private:
-  StreamContext Context() { return {options_.executor, options_.log_executor, options_.loop, options_.logs, open_}; }
+  StreamContext Context() {
+    return {options_.executor, options_.log_executor, options_.loop, options_.logs, open_, options_.slow_after};
+  }
 
   const Options options_;
   OpenStreams open_;
+  CallCount calls_;
   IoPool backups_{1};
 };
 

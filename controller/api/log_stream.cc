@@ -3,9 +3,9 @@
 
 namespace studio::controller {
 
-LogStream* LogStream::Start(const StreamContext& context, const v1::ReadLogsRequest& request,
-                            const absl::Status& allowed) {
-  std::shared_ptr<LogStream> stream(new LogStream(context, request));
+LogStream* LogStream::Start(const StreamContext& context, grpc::CallbackServerContext& call,
+                            const v1::ReadLogsRequest& request, const absl::Status& allowed) {
+  std::shared_ptr<LogStream> stream(new LogStream(context, call, request));
   stream->self_ = stream;
   stream->open_ = context.open.Add([weak = std::weak_ptr<LogStream>(stream)](const absl::Status& status) {
     const auto self = weak.lock();
@@ -13,21 +13,31 @@ LogStream* LogStream::Start(const StreamContext& context, const v1::ReadLogsRequ
   });
   // A client that follows a silent job learns that it is heard.
   stream->StartSendInitialMetadata();
-  context.log_executor.Post([stream, allowed] {
-    if (!allowed.ok()) return stream->End(allowed);
+  context.log_executor.Post([stream, may = allowed.ok() ? context.open.Full() : allowed] {
+    if (!may.ok()) return stream->End(may);
     stream->context_.executor.Post([stream] {
       const absl::StatusOr<int64_t> watch = stream->context_.loop.WatchLogs(
           stream->request_.id(), [weak = std::weak_ptr<LogStream>(stream)](LogState state) {
             const auto self = weak.lock();
             if (self == nullptr) return;
             self->state_ = state;
+            // Not Finish: that would wait behind the message.
+            if (self->writing_ && !self->finished_ && self->stall_.LongerThan(self->context_.slow_after)) {
+              return self->call_.TryCancel();
+            }
             self->Pump();
           });
       if (watch.ok()) {
         stream->watch_ = *watch;
-      } else {
-        stream->context_.log_executor.Post([stream, status = watch.status()] { stream->End(status); });
+        return;
       }
+      stream->context_.loop.Find(stream->request_.id(), [stream](const absl::StatusOr<v1::JobRecord>& archived) {
+        stream->context_.log_executor.Post([stream, archived] {
+          if (!archived.ok()) return stream->End(archived.status());
+          stream->state_ = LogState{archived->attempts_size(), IsTerminal(archived->state())};
+          stream->Pump();
+        });
+      });
     });
   });
   return stream.get();
@@ -49,6 +59,7 @@ void LogStream::Pump() {
       offset_ += data->size();
       sending_.set_data(*std::move(data));
       writing_ = true;
+      stall_.Begin();
       return StartWrite(&sending_);
     }
     // Who follows the job, not one attempt, follows it into the next.

@@ -50,6 +50,8 @@ void SetUp(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
   builder.SetMaxReceiveMessageSize(64 << 20);
+  // Of one connection; more wait at the client.
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 1000);
 }
 
 absl::StatusOr<std::unique_ptr<grpc::Server>> Build(grpc::ServerBuilder& builder, const std::string& address,
@@ -87,7 +89,8 @@ absl::Status Server::Open() {
   if (error) return absl::InvalidArgumentError(absl::StrCat("--state-dir ", folder, ": ", error.message()));
   // The jobs' data and their owners' logs are nobody else's business.
   std::filesystem::permissions(folder, std::filesystem::perms::owner_all, error);
-  ASSIGN_OR_RETURN(content_, ContentStore::Open(absl::StrCat(folder, "/", kContentFolder), {}));
+  ASSIGN_OR_RETURN(content_, ContentStore::Open(absl::StrCat(folder, "/", kContentFolder),
+                                                {.quota_bytes = options_.max_content_bytes}));
   ASSIGN_OR_RETURN(store_, SqliteStore::Open(absl::StrCat(folder, "/", kDatabaseFile)));
   logs_ = std::make_unique<AttemptLogs>(absl::StrCat(folder, "/", kLogsFolder));
   return absl::OkStatus();
@@ -101,7 +104,15 @@ absl::Status Server::Load() {
   loop.post = [this](std::function<void()> task) { executor_->Post(std::move(task)); };
   loop.post_logs = [this](std::function<void()> task) { log_executor_->Post(std::move(task)); };
   loop.has_blob = [this](const v1::FileRef& file) { return content_->Has(file.sha256()); };
+  loop.remove_blob = [this](const std::string& sha256, absl::Duration untouched) -> int64_t {
+    const absl::StatusOr<int64_t> bytes = content_->RemoveUntouched(sha256, untouched);
+    if (!bytes.ok()) spdlog::warn("{}", std::string(bytes.status().message()));
+    return bytes.value_or(0);
+  };
   loop.on_failure = options_.on_failure ? options_.on_failure : [](const absl::Status&) {};
+  loop.superseded_grace = options_.keep_superseded;
+  loop.keep_jobs = options_.keep_jobs;
+  loop.keep_ended = options_.keep_ended;
   loop.session = options_.session;
   loop.session.version = kVersion;
   loop.session.transfer_address = Advertised(transfer_address_, options_.listen);
@@ -136,15 +147,15 @@ absl::Status Server::Listen() {
   version.set_max_protocol(kMaxProtocol);
   version.set_transfer_address(Advertised(transfer_address_, options_.listen));
   version.set_max_blob_bytes(content_->max_blob_bytes());
-  controller_service_ = std::make_unique<ControllerService>(
-      ControllerService::Options{.executor = *executor_,
-                                 .log_executor = *log_executor_,
-                                 .loop = *loop_,
-                                 .logs = *logs_,
-                                 .version = version,
-                                 .write_backup = [this](const std::string& name) {
-                                   return WriteBackup(*store_, *content_, options_.state_dir, name);
-                                 }});
+  controller_service_ = std::make_unique<ControllerService>(ControllerService::Options{
+      .executor = *executor_,
+      .log_executor = *log_executor_,
+      .loop = *loop_,
+      .logs = *logs_,
+      .version = version,
+      .write_backup =
+          [this](const std::string& name) { return WriteBackup(*store_, *content_, options_.state_dir, name); },
+      .slow_after = options_.slow_after});
   worker_service_ = std::make_unique<WorkerService>(*executor_, *loop_);
   grpc::ServerBuilder builder;
   SetUp(builder);
@@ -154,7 +165,25 @@ absl::Status Server::Listen() {
   if (!options_.metrics_listen.empty()) {
     ASSIGN_OR_RETURN(metrics_, MetricsServer::Start(options_.metrics_listen, [this] { return Metrics(); }));
   }
+  housekeeper_ = std::make_unique<Housekeeper>(options_.housekeeping, [this] { KeepHouse(); });
   return absl::OkStatus();
+}
+
+// On the housekeeper's thread: what reads whole folders. What goes is decided by the loop.
+void Server::KeepHouse() {
+  content_->RemovePartials(options_.keep_uploads);
+  executor_->Post([this, unnamed = content_->Untouched(options_.keep_uploads)] {
+    loop_->CollectUploads(unnamed, options_.keep_uploads);
+  });
+  executor_->Post([this, old = logs_->Untouched(options_.keep_logs)] {
+    log_executor_->Post([this, gone = loop_->NotInMemory(old)] {
+      for (const std::string& id : gone) {
+        if (const absl::Status status = logs_->Remove(id); !status.ok()) {
+          spdlog::warn("{}", std::string(status.message()));
+        }
+      }
+    });
+  });
 }
 
 // Counted where it is decided, so printed there, too.
@@ -174,6 +203,7 @@ std::string Server::Metrics() {
 
 void Server::Stop() {
   metrics_.reset();
+  housekeeper_.reset();
   // Long streams would hold the ports open until the deadline: they are told to go first.
   const absl::Status stopping = absl::UnavailableError("the controller is stopping; dial again");
   if (controller_service_ != nullptr) controller_service_->EndStreams(stopping);

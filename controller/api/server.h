@@ -22,6 +22,7 @@
 #include "common/artifact/transfer_service.h"
 #include "common/metrics/metrics_server.h"
 #include "controller/api/controller_service.h"
+#include "controller/api/housekeeper.h"
 #include "controller/api/worker_service.h"
 #include "controller/logs/attempt_logs.h"
 #include "controller/loop/controller_loop.h"
@@ -40,6 +41,20 @@ struct ServerOptions {
   // Listen beyond this machine though there are no credentials yet.
   bool insecure = false;
   SessionOptions session;
+  // Of the content store; 0: what the disk holds.
+  int64_t max_content_bytes = 0;
+  // How long a file stays that jobs named and name no more (LoopOptions).
+  absl::Duration keep_superseded = absl::Minutes(10);
+  // How long a file stays that was uploaded, or asked for, and that no job names.
+  absl::Duration keep_uploads = absl::Hours(24);
+  // When jobs that ended go to the archive, and how long after their last line their logs go then (LoopOptions).
+  int64_t keep_jobs = 10'000;
+  absl::Duration keep_ended = absl::InfiniteDuration();
+  absl::Duration keep_logs = absl::Hours(30 * 24);
+  // A client that has not taken a message of a stream for so long is dropped when there is another for it.
+  absl::Duration slow_after = absl::Seconds(60);
+  // Between two looks at what may go.
+  absl::Duration housekeeping = absl::Minutes(10);
   // The store failed; the server answers nothing any more and wants to be stopped. From one of its threads.
   std::function<void(absl::Status)> on_failure;
 };
@@ -63,6 +78,7 @@ class Server {
   absl::Status Load();
   absl::Status Listen();
   std::string Metrics();
+  void KeepHouse();
 
   const ServerOptions options_;
   // In the order of their lives: what is below uses what is above.
@@ -78,6 +94,7 @@ class Server {
   std::unique_ptr<grpc::Server> transfer_server_;
   std::unique_ptr<grpc::Server> server_;
   std::unique_ptr<MetricsServer> metrics_;
+  std::unique_ptr<Housekeeper> housekeeper_;
   std::string address_;
   std::string transfer_address_;
 };

@@ -13,6 +13,7 @@
 #include "common/metrics/http_get.h"
 #include "common/status/grpc_status.h"
 #include "common/status/testing.h"
+#include "common/time/patience.h"
 #include "common/version/version.h"
 #include "controller/api/fake_agent.h"
 #include "proto/grpc/health/v1/health.grpc.pb.h"
@@ -33,6 +34,12 @@ class ServerTest : public testing::Test {
     ServerOptions options;
     options.state_dir = folder_ + "/state";
     options.listen = options.transfer_listen = options.metrics_listen = "127.0.0.1:0";
+    options.keep_jobs = keep_jobs_;
+    options.slow_after = slow_after_;
+    if (keep_nothing_) {
+      options.keep_logs = options.keep_uploads = absl::ZeroDuration();
+      options.housekeeping = absl::Milliseconds(10);
+    }
     return options;
   }
   void StartServer() {
@@ -113,6 +120,9 @@ class ServerTest : public testing::Test {
   }
 
   const std::string folder_;
+  int64_t keep_jobs_ = 10'000;
+  absl::Duration slow_after_ = absl::Seconds(60);
+  bool keep_nothing_ = false;
   std::unique_ptr<Server> server_;
   std::shared_ptr<grpc::Channel> channel_;
   std::unique_ptr<v1::Controller::Stub> stub_;
@@ -326,6 +336,78 @@ TEST_F(ServerTest, TellsPrometheusWhatHappened) {
     EXPECT_THAT(page, HasSubstr(std::string("\n") + line + "\n"));
   }
   EXPECT_THAT(page, HasSubstr("studio_commit_seconds_bucket"));
+}
+
+// Drops it as soon as something more is there for it; it goes on from what it has seen.
+TEST_F(ServerTest, DropsAReaderOfLogsThatDoesNotReadAndTellsTheNextTheRest) {
+  server_.reset();
+  slow_after_ = absl::ZeroDuration();
+  StartServer();
+  FakeAgent agent(server_->address());
+  agent.Greet({});
+  ASSERT_OK(Submit());
+  const v1::AttemptKey key = agent.AwaitAssign().key();
+  // More than gRPC keeps under way for a client.
+  std::string all;
+  for (int chunk = 0; chunk < 64; ++chunk) {
+    const std::string text(256 << 10, static_cast<char>('a' + chunk % 26));
+    agent.Log(key, static_cast<int64_t>(all.size()), text);
+    all += text;
+  }
+  agent.Report(key, v1::ATTEMPT_RUNNING);  // what came before it has been taken
+  grpc::ClientContext context;
+  v1::ReadLogsRequest request;
+  request.set_id("j1");
+  request.set_follow(true);
+  auto reader = stub_->ReadLogs(&context, request);
+  reader->WaitForInitialMetadata();
+  v1::LogLines lines;
+  ASSERT_TRUE(reader->Read(&lines));
+  std::string seen = lines.data();
+  // It reads no more, and the log goes on, until it is dropped.
+  for (int more = 0; more < 40; ++more) {
+    agent.Log(key, static_cast<int64_t>(all.size()), "more\n");
+    all += "more\n";
+    agent.Report(key, v1::ATTEMPT_RUNNING);
+  }
+  while (reader->Read(&lines)) seen += lines.data();
+  EXPECT_EQ(reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_LT(seen.size(), all.size());
+  EXPECT_EQ(seen, all.substr(0, seen.size()));
+  EXPECT_EQ(seen + *Logs("j1", /*follow=*/false, /*attempt=*/1, static_cast<int64_t>(seen.size())), all);
+}
+
+TEST_F(ServerTest, KeepsAnArchivedJobForWhoAsksAndDropsItsFilesAndLogs) {
+  server_.reset();
+  keep_jobs_ = 0;
+  keep_nothing_ = true;
+  StartServer();
+  const std::string rows = folder_ + "/rows.jsonl";
+  std::ofstream(rows) << "{}\n";
+  ASSERT_OK_AND_ASSIGN(v1::Artifact artifact, HashTree(rows, {}));
+  TransferClient transfers(grpc::CreateChannel(server_->transfer_address(), grpc::InsecureChannelCredentials()), {});
+  ASSERT_OK(transfers.Upload(rows, artifact, {}));
+  FakeAgent agent(server_->address());
+  agent.Greet({});
+  ASSERT_OK(Submit());
+  const v1::AttemptKey key = agent.AwaitAssign().key();
+  agent.Log(key, 0, "words\n");
+  agent.Report(key, v1::ATTEMPT_SUCCEEDED);
+  EXPECT_EQ(WatchToEnd("j1").first.back(), "SUCCEEDED");
+  // By the housekeeper, whenever it comes round.
+  const absl::Time limit = absl::Now() + Patience(absl::Minutes(1));
+  const std::string blob = artifact.files(0).sha256();
+  const auto there = [&] {
+    return std::filesystem::exists(folder_ + "/state/logs/j1") ||
+           std::filesystem::exists(folder_ + "/state/content/blobs/" + blob.substr(0, 2) + "/" + blob);
+  };
+  while (there() && absl::Now() < limit) std::this_thread::yield();
+  EXPECT_FALSE(there());
+  EXPECT_EQ(Get("j1")->state(), v1::SUCCEEDED);
+  EXPECT_EQ(WatchToEnd("j1").first, (std::vector<std::string>{"SUCCEEDED"}));
+  EXPECT_EQ(*Logs("j1", /*follow=*/true), "");
+  EXPECT_THAT(HttpGet(server_->metrics_address(), "GET /metrics HTTP/1.1\r\n\r\n"),
+              HasSubstr("\nstudio_collected_files_total 1\n"));
 }
 
 TEST_F(ServerTest, KeepsToItsFolderAndItsPort) {

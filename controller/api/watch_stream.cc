@@ -3,15 +3,15 @@
 
 namespace studio::controller {
 
-WatchStream* WatchStream::Start(const StreamContext& context, const v1::WatchJobRequest& request,
-                                const absl::Status& allowed) {
-  std::shared_ptr<WatchStream> stream(new WatchStream(context));
+WatchStream* WatchStream::Start(const StreamContext& context, grpc::CallbackServerContext& call,
+                                const v1::WatchJobRequest& request, const absl::Status& allowed) {
+  std::shared_ptr<WatchStream> stream(new WatchStream(context, call));
   stream->self_ = stream;
   stream->open_ = context.open.Add([weak = std::weak_ptr<WatchStream>(stream)](const absl::Status& status) {
     if (const auto self = weak.lock()) self->End(status);
   });
-  if (!allowed.ok()) {
-    stream->End(allowed);
+  if (const absl::Status may = allowed.ok() ? context.open.Full() : allowed; !may.ok()) {
+    stream->End(may);
     return stream.get();
   }
   context.executor.Post([stream, request] {
@@ -22,9 +22,12 @@ WatchStream* WatchStream::Start(const StreamContext& context, const v1::WatchJob
         });
     if (watch.ok()) {
       stream->watch_ = *watch;
-    } else {
-      stream->End(watch.status());
+      return;
     }
+    stream->context_.loop.Find(request.id(), [stream](const absl::StatusOr<v1::JobRecord>& archived) {
+      if (!archived.ok()) return stream->End(archived.status());
+      stream->Offer(*archived, {});
+    });
   });
   return stream.get();
 }
@@ -35,6 +38,8 @@ void WatchStream::Offer(const v1::JobRecord& record, const std::vector<v1::Progr
   points_.insert(points_.end(), points.begin(), points.end());
   if (points_.size() > kMaxPoints) points_.erase(points_.begin(), points_.end() - kMaxPoints);
   terminal_ = IsTerminal(record.state());
+  // Not Finish: that would wait behind the message.
+  if (writing_ && !finished_ && stall_.LongerThan(context_.slow_after)) return call_.TryCancel();
   Pump();
 }
 
@@ -52,6 +57,7 @@ void WatchStream::Pump() {
   for (v1::Progress& point : points_) *sending_.add_points() = std::move(point);
   points_.clear();
   writing_ = true;
+  stall_.Begin();
   StartWrite(&sending_);
 }
 

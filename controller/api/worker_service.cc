@@ -15,8 +15,9 @@ class WorkerStream : public grpc::ServerBidiReactor<v1::WorkerUp, v1::WorkerDown
                      public StreamSink,
                      public std::enable_shared_from_this<WorkerStream> {
  public:
-  static WorkerStream* Start(Executor& executor, ControllerLoop& loop, const absl::Status& allowed) {
-    std::shared_ptr<WorkerStream> stream(new WorkerStream(executor, loop));
+  static WorkerStream* Start(Executor& executor, ControllerLoop& loop, grpc::CallbackServerContext& call,
+                             const absl::Status& allowed) {
+    std::shared_ptr<WorkerStream> stream(new WorkerStream(executor, loop, call));
     stream->self_ = stream;
     if (!allowed.ok()) {
       stream->Close(allowed);
@@ -31,8 +32,15 @@ class WorkerStream : public grpc::ServerBidiReactor<v1::WorkerUp, v1::WorkerDown
 
   // The loop's end, on the executor.
   void Send(v1::WorkerDown message) override {
+    // An acknowledgement, perhaps of what it waits for.
+    if (held_ && loop_.Unsettled(number_) <= kMaxUnsettled / 2) {
+      held_ = false;
+      Read();
+    }
     std::lock_guard lock(mutex_);
     if (finished_ || closing_) return;
+    // It does not read. What it must know follows from its next greeting.
+    if (outgoing_.size() >= kMaxOutgoing) return call_.TryCancel();
     outgoing_.push_back(std::move(message));
     Write();
   }
@@ -48,7 +56,8 @@ class WorkerStream : public grpc::ServerBidiReactor<v1::WorkerUp, v1::WorkerDown
     if (!ok) return Close(absl::OkStatus());
     executor_.Post([self = shared_from_this()] {
       self->loop_.OnStreamMessage(self->number_, self->incoming_);
-      self->Read();
+      self->held_ = self->loop_.Unsettled(self->number_) >= kMaxUnsettled;
+      if (!self->held_) self->Read();
     });
   }
   void OnWriteDone(bool ok) override {
@@ -65,7 +74,12 @@ class WorkerStream : public grpc::ServerBidiReactor<v1::WorkerUp, v1::WorkerDown
   }
 
  private:
-  WorkerStream(Executor& executor, ControllerLoop& loop) : executor_(executor), loop_(loop) {}
+  // Acknowledgements mostly, a few dozen bytes each.
+  static constexpr size_t kMaxOutgoing = 10'000;
+  static constexpr size_t kMaxUnsettled = 1'000;
+
+  WorkerStream(Executor& executor, ControllerLoop& loop, grpc::CallbackServerContext& call)
+      : executor_(executor), loop_(loop), call_(call) {}
 
   void Read() {
     std::lock_guard lock(mutex_);
@@ -86,8 +100,10 @@ class WorkerStream : public grpc::ServerBidiReactor<v1::WorkerUp, v1::WorkerDown
 
   Executor& executor_;
   ControllerLoop& loop_;
+  grpc::CallbackServerContext& call_;   // until OnDone
   std::shared_ptr<WorkerStream> self_;  // until OnDone
   int64_t number_ = 0;                  // the executor's
+  bool held_ = false;                   // the executor's: nothing is read
   v1::WorkerUp incoming_;               // gRPC's while it reads, else the executor's
   std::mutex mutex_;
   std::deque<v1::WorkerDown> outgoing_;
@@ -100,7 +116,7 @@ class WorkerStream : public grpc::ServerBidiReactor<v1::WorkerUp, v1::WorkerDown
 }  // namespace
 
 grpc::ServerBidiReactor<v1::WorkerUp, v1::WorkerDown>* WorkerService::Session(grpc::CallbackServerContext* context) {
-  return WorkerStream::Start(executor_, loop_, Authorize(Identify(*context), "worker.session", ""));
+  return WorkerStream::Start(executor_, loop_, *context, Authorize(Identify(*context), "worker.session", ""));
 }
 
 }  // namespace studio::controller

@@ -19,6 +19,7 @@
 #include "common/version/version.h"
 #include "controller/backup/state_folder.h"
 #include "controller/backup/verify.h"
+#include "controller/store/blobs.h"
 
 namespace studio::controller {
 namespace {
@@ -65,7 +66,7 @@ absl::Status CopyLogs(const std::string& from, const std::string& to) {
 }
 
 absl::StatusOr<StoreContents> ReadStore(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store, SqliteStore::Open(path));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store, SqliteStore::Open(path, SqliteStore::Migration::kLeave));
   return store->LoadAll();
 }
 
@@ -108,7 +109,8 @@ absl::Status CheckManifest(const std::string& backup) {
 
 // Goes on far above what the backup knows.
 absl::Status LeaveNumbersOut(const std::string& database) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store, SqliteStore::Open(database));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store,
+                   SqliteStore::Open(database, SqliteStore::Migration::kLeave));
   ASSIGN_OR_RETURN(const StoreContents contents, store->LoadAll());
   Batch batch;
   batch.last_job = contents.last_job + kJobsLeftOut;
@@ -120,7 +122,7 @@ absl::Status LeaveNumbersOut(const std::string& database) {
 
 }  // namespace
 
-absl::StatusOr<v1::Backup> WriteBackup(SqliteStore& store, const ContentStore& content, const std::string& state_dir,
+absl::StatusOr<v1::Backup> WriteBackup(SqliteStore& store, ContentStore& content, const std::string& state_dir,
                                        const std::string& name) {
   RETURN_IF_ERROR(CheckName(name));
   v1::Backup backup;
@@ -133,6 +135,8 @@ absl::StatusOr<v1::Backup> WriteBackup(SqliteStore& store, const ContentStore& c
   std::error_code ignored;
   fs::remove_all(partial, ignored);  // of a controller that died over it
   RETURN_IF_ERROR(MakeFolders(partial));
+  // What the copied store names may be superseded before it is linked.
+  const ContentStore::KeepAll keep_all(content);
   absl::Status status = Fill(store, content, state_dir, partial, backup);
   if (status.ok()) status = MoveDurably(partial, folder);
   if (!status.ok()) {

@@ -21,7 +21,7 @@
 namespace studio::controller {
 
 // Into STATE_DIR/backups/`name`. InvalidArgument for a name that is no plain file name, AlreadyExists.
-absl::StatusOr<v1::Backup> WriteBackup(SqliteStore& store, const ContentStore& content, const std::string& state_dir,
+absl::StatusOr<v1::Backup> WriteBackup(SqliteStore& store, ContentStore& content, const std::string& state_dir,
                                        const std::string& name);
 
 // Makes `state_dir` from a backup that passes VerifyFolder. FailedPrecondition where a controller's state is there.

@@ -4,23 +4,17 @@
 #include <map>
 #include <memory>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/artifact/content_store.h"
 #include "common/artifact/sha256.h"
 #include "common/job/job_machine.h"
 #include "common/status/macros.h"
 #include "controller/backup/state_folder.h"
+#include "controller/store/blobs.h"
 #include "controller/store/sqlite_store.h"
 
 namespace studio::controller {
 namespace {
-
-void Add(const v1::Artifact& artifact, std::vector<v1::FileRef>& blobs) {
-  if (absl::StartsWith(artifact.uri(), "studio:")) {
-    blobs.insert(blobs.end(), artifact.files().begin(), artifact.files().end());
-  }
-}
 
 // What is wrong with one record by itself.
 std::string WrongWith(const v1::JobRecord& record) {
@@ -52,17 +46,7 @@ std::string WrongWith(const v1::FileRef& blob, const ContentStore& content) {
 
 }  // namespace
 
-std::vector<v1::FileRef> BlobsOf(const v1::JobRecord& record) {
-  std::vector<v1::FileRef> blobs;
-  for (const v1::Input& input : record.inputs()) Add(input.artifact(), blobs);
-  Add(record.result(), blobs);
-  if (absl::StartsWith(record.checkpoint().uri(), "studio:")) {
-    for (const v1::CheckpointShard& shard : record.checkpoint().shards()) blobs.push_back(shard.file());
-  }
-  return blobs;
-}
-
-std::vector<std::string> BrokenInvariants(const StoreContents& contents) {
+std::vector<std::string> BrokenInvariants(const StoreContents& contents, const std::set<int64_t>& archived) {
   std::vector<std::string> problems;
   std::map<int64_t, std::string> epochs;
   for (const auto& [number, record] : contents.jobs) {
@@ -84,8 +68,14 @@ std::vector<std::string> BrokenInvariants(const StoreContents& contents) {
   }
   for (const auto& [key, id] : contents.requests) {
     const absl::StatusOr<int64_t> number = JobNumber(id);
-    if (!number.ok() || contents.jobs.count(*number) == 0) {
+    if (!number.ok() || contents.jobs.count(*number) + archived.count(*number) == 0) {
       problems.push_back(absl::StrCat("request ", key, ": was answered with job ", id, ", which is not there"));
+    }
+  }
+  for (const int64_t number : archived) {
+    if (number > contents.last_job || contents.jobs.count(number) > 0) {
+      problems.push_back(absl::StrCat("job ", JobId(number), " is in the archive and ",
+                                      number > contents.last_job ? "above the newest" : "among the others, too"));
     }
   }
   return problems;
@@ -100,12 +90,15 @@ absl::StatusOr<Verified> VerifyFolder(const std::string& folder) {
   // Before the store: its lock says whether a controller runs.
   ASSIGN_OR_RETURN(const std::unique_ptr<ContentStore> content,
                    ContentStore::Open(absl::StrCat(folder, "/", kContentFolder), {}));
-  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store, SqliteStore::Open(database));
+  ASSIGN_OR_RETURN(const std::unique_ptr<SqliteStore> store,
+                   SqliteStore::Open(database, SqliteStore::Migration::kLeave));
   RETURN_IF_ERROR(store->CheckFile());
   ASSIGN_OR_RETURN(const StoreContents contents, store->LoadAll());
+  ASSIGN_OR_RETURN(const std::set<int64_t> archived, store->CheckArchive());
   Verified verified;
+  verified.archived = static_cast<int64_t>(archived.size());
   verified.jobs = static_cast<int64_t>(contents.jobs.size());
-  verified.problems = BrokenInvariants(contents);
+  verified.problems = BrokenInvariants(contents, archived);
   std::map<std::string, std::string> seen;  // hash → what is wrong with it
   for (const auto& [number, record] : contents.jobs) {
     for (const v1::FileRef& blob : BlobsOf(record)) {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ struct Verified {
   // A sentence each, in the order of the jobs. Empty: all is well.
   std::vector<std::string> problems;
   int64_t jobs = 0;
+  // Of which only the records are kept.
+  int64_t archived = 0;
   int64_t blobs = 0;
   int64_t blob_bytes = 0;
 };
@@ -27,10 +30,8 @@ struct Verified {
 // in `problems`.
 absl::StatusOr<Verified> VerifyFolder(const std::string& folder);
 
-// The invariants of docs/failure_model.md that records show by themselves.
-std::vector<std::string> BrokenInvariants(const StoreContents& contents);
-
-// Every artifact in the content store that the record names: inputs, checkpoint, result.
-std::vector<v1::FileRef> BlobsOf(const v1::JobRecord& record);
+// The invariants of docs/failure_model.md that records show by themselves. `archived`: the numbers of the archive's
+// jobs.
+std::vector<std::string> BrokenInvariants(const StoreContents& contents, const std::set<int64_t>& archived = {});
 
 }  // namespace studio::controller

@@ -17,6 +17,9 @@
 namespace studio::controller {
 namespace {
 
+// Far above what runs at once.
+constexpr size_t kMaxOpenPoints = 4096;
+
 class File {
  public:
   File(const std::string& path, int flags) : path_(path), fd_(open(path.c_str(), flags | O_CLOEXEC, 0640)) {}
@@ -126,6 +129,7 @@ absl::StatusOr<std::vector<v1::Progress>> AttemptLogs::AppendPoints(const std::s
     OpenPoints opened;
     opened.size = before.valid_bytes;
     if (!before.points.empty()) opened.last = before.points.back();
+    if (points_.size() >= kMaxOpenPoints) points_.clear();
     found = points_.emplace(path, std::move(opened)).first;
   }
   OpenPoints& state = found->second;
@@ -150,6 +154,31 @@ absl::StatusOr<std::vector<v1::Progress>> AttemptLogs::ReadPoints(const std::str
   RETURN_IF_ERROR(file.Opened());
   ASSIGN_OR_RETURN(const std::string bytes, file.ReadAt(0, file.size()));
   return ParsePoints(bytes).points;
+}
+
+std::vector<std::string> AttemptLogs::Untouched(absl::Duration untouched) const {
+  namespace fs = std::filesystem;
+  const auto oldest = fs::file_time_type::clock::now() - absl::ToChronoSeconds(untouched);
+  std::vector<std::string> jobs;
+  std::error_code error;
+  for (const fs::directory_entry& job : fs::directory_iterator(folder_, error)) {
+    bool old = true;
+    for (fs::recursive_directory_iterator it(job.path(), error), end; old && it != end; it.increment(error)) {
+      old = !error && fs::last_write_time(it->path(), error) <= oldest;
+    }
+    if (old && !error) jobs.push_back(job.path().filename().string());
+  }
+  std::sort(jobs.begin(), jobs.end());
+  return jobs;
+}
+
+absl::Status AttemptLogs::Remove(const std::string& job_id) {
+  const std::string folder = absl::StrCat(folder_, "/", job_id);
+  std::error_code error;
+  std::filesystem::remove_all(folder, error);
+  if (error) return absl::InternalError(absl::StrCat("remove ", folder, ": ", error.message()));
+  std::erase_if(points_, [prefix = folder + "/"](const auto& points) { return points.first.starts_with(prefix); });
+  return absl::OkStatus();
 }
 
 std::optional<v1::Progress> AttemptLogs::LastPoint(const std::string& job_id, int attempt) const {

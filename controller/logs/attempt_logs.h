@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "controller/logs/log_keeper.h"
 #include "proto/studio/v1/state.pb.h"
 
@@ -41,6 +42,12 @@ class AttemptLogs : public LogKeeper {
   absl::StatusOr<std::vector<v1::Progress>> ReadPoints(const std::string& job_id, int attempt) const;
   std::optional<v1::Progress> LastPoint(const std::string& job_id, int attempt) const override;
 
+  // Jobs of whose logs and points nothing was written for `untouched`, by the files' times. From any
+  // thread.
+  std::vector<std::string> Untouched(absl::Duration untouched) const;
+  // All of a job's logs and points.
+  absl::Status Remove(const std::string& job_id);
+
  private:
   struct OpenPoints {
     int64_t size = 0;
@@ -51,7 +58,8 @@ class AttemptLogs : public LogKeeper {
   std::string PointPath(const std::string& job_id, int attempt) const;
 
   const std::string folder_;
-  std::map<std::string, OpenPoints> points_;  // by path; what this process has appended to
+  // By path: what this process has appended to lately. Forgotten when many: the file knows it, too.
+  std::map<std::string, OpenPoints> points_;
 };
 
 }  // namespace studio::controller

@@ -1,5 +1,6 @@
 #include "controller/logs/attempt_logs.h"
 
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -87,6 +88,22 @@ TEST_F(AttemptLogsTest, ReplaysAfterARestart) {
   EXPECT_EQ(restarted.LastPoint("j1", 1)->step(), 7);
   EXPECT_EQ(restarted.LastPoint("j1", 2), std::nullopt);
   EXPECT_EQ(Steps(restarted.AppendPoints("j1", 1, {Point(7), Point(8)})), (std::vector<int64_t>{8}));
+}
+
+TEST_F(AttemptLogsTest, FindsAndRemovesWhatNobodyWroteToForLong) {
+  namespace fs = std::filesystem;
+  for (const char* job : {"j1", "j2"}) {
+    ASSERT_OK(logs_.AppendLog(job, 1, 0, 0, "abc"));
+    ASSERT_OK(logs_.AppendPoints(job, 1, {Point(1)}).status());
+  }
+  const auto old = fs::file_time_type::clock::now() - std::chrono::hours(2);
+  for (const auto& entry : fs::recursive_directory_iterator(folder_)) fs::last_write_time(entry.path(), old);
+  ASSERT_OK(logs_.AppendLog("j2", 1, 0, 3, "more"));
+  EXPECT_THAT(logs_.Untouched(absl::Hours(1)), testing::ElementsAre("j1"));
+  ASSERT_OK(logs_.Remove("j1"));
+  EXPECT_FALSE(fs::exists(folder_ + "/j1"));
+  EXPECT_EQ(Log(), "");
+  EXPECT_EQ(Steps(logs_.AppendPoints("j1", 1, {Point(1)})), (std::vector<int64_t>{1}));  // from the beginning
 }
 
 TEST_F(AttemptLogsTest, CutsOffATornPoint) {

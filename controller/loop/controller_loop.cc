@@ -31,6 +31,7 @@ absl::Status ControllerLoop::Start() {
   last_job_ = contents.last_job;
   last_epoch_ = contents.last_epoch;
   requests_ = std::move(contents.requests);
+  for (const auto& [key, second] : contents.expiring) expiring_.emplace(second, key);
   for (auto& [id, worker] : contents.workers) {
     workers_[id].session = std::make_unique<WorkerSession>(options_.session, std::move(worker));
   }
@@ -64,6 +65,7 @@ absl::Duration ControllerLoop::Tick() {
   }
   if (plan_requested_ && next_plan_ <= now) RunPlan();
   if (plan_requested_) next = std::min(next, next_plan_);
+  next = std::min({next, ArchiveOldJobs(now), ForgetRequests(now), CollectSuperseded(now)});
   // Often enough to tell a long wait from having stood still for lost_after.
   if (next < absl::InfiniteFuture()) next = std::min(next, now + options_.session.heartbeat);
   next_tick_ = next;
@@ -196,6 +198,9 @@ void ControllerLoop::Describe(MetricsText& text) const {
   text.Gauge("studio_workers", "", {{"contact", "no"}}, static_cast<double>(workers_.size()) - connected);
   text.Gauge("studio_devices", "Devices of workers in contact.", {}, devices);
   const JobCounts& counts = jobs_.counts();
+  text.Gauge("studio_jobs_ended_in_memory", "Jobs that ended and are not archived yet.", {},
+             static_cast<double>(jobs_.ended().size()));
+  text.Counter("studio_jobs_archived_total", "Jobs that went to the archive.", {}, archived_jobs_);
   text.Counter("studio_jobs_submitted_total", "Jobs accepted.", {}, counts.submitted);
   for (const v1::JobState state : {v1::SUCCEEDED, v1::FAILED, v1::CANCELLED}) {
     const auto found = counts.ends.find(state);
@@ -209,6 +214,11 @@ void ControllerLoop::Describe(MetricsText& text) const {
   text.Counter("studio_stale_epochs_total", "Words of attempts that were over: acknowledged and ignored.", {},
                stale_epochs_);
   text.Counter("studio_fences_total", "Attempts given up because their fence passed.", {}, counts.fences);
+  text.Gauge("studio_named_bytes", "Bytes of the files that jobs name.", {},
+             static_cast<double>(jobs_.blobs().bytes()));
+  text.Counter("studio_collected_files_total", "Files removed from the content store because no job named them.", {},
+               collected_blobs_);
+  text.Counter("studio_collected_bytes_total", "Bytes of these.", {}, collected_bytes_);
   text.Add("studio_queue_seconds", "From submit, or the end of the last attempt, to the assignment.",
            counts.queue_seconds);
 }

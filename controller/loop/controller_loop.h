@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -41,11 +42,21 @@ struct LoopOptions {
   Post post_logs;
   // Whether a blob of this hash is in the content store.
   std::function<bool(const v1::FileRef&)> has_blob;
+  // Removes a blob that was neither put nor asked for since so long, and returns the bytes that this freed. Called only
+  // for what no record names. Empty: nothing is ever collected.
+  std::function<int64_t(const std::string& sha256, absl::Duration untouched)> remove_blob = {};
   // The store failed: end the process, and start again from what is stored.
   std::function<void(absl::Status)> on_failure;
   SessionOptions session;
   // A stopped attempt's processes are killed after this long.
   absl::Duration stop_grace = absl::Seconds(30);
+  // So many jobs that ended stay in memory, and so long after their end; then they go to the archive.
+  int64_t keep_jobs = 10'000;
+  absl::Duration keep_ended = absl::InfiniteDuration();
+  // Of a job that is archived: so long after its end its request id still finds it.
+  absl::Duration keep_requests = absl::Hours(7 * 24);
+  // How long a blob stays after the last record that named it.
+  absl::Duration superseded_grace = absl::Minutes(10);
 };
 
 // The sending end of one worker's stream. Calls after its end do nothing.
@@ -76,7 +87,12 @@ class ControllerLoop {
   void Submit(const std::string& owner, v1::SubmitJobRequest request, Reply<v1::SubmitJobResponse> reply);
   void Retry(const std::string& owner, const v1::RetryJobRequest& request, Reply<v1::SubmitJobResponse> reply);
   void Cancel(const std::string& id, Reply<v1::JobRecord> reply);
+  // Of those in memory.
   absl::StatusOr<v1::JobRecord> Get(const std::string& id) const;
+  // Also in the archive.
+  void Find(const std::string& id, Reply<v1::JobRecord> reply);
+  // Which of these jobs are in memory no more.
+  std::vector<std::string> NotInMemory(const std::vector<std::string>& ids) const;
   absl::StatusOr<v1::ListJobsResponse> List(const v1::ListJobsRequest& request) const;
   v1::ListWorkersResponse Workers() const;
   // What Prometheus is told of jobs and workers (docs/metrics.md).
@@ -90,9 +106,15 @@ class ControllerLoop {
   absl::StatusOr<int64_t> WatchLogs(const std::string& id, std::function<void(LogState)> watcher);
   void UnwatchLogs(int64_t watch);
 
+  // Blobs that nobody has put or asked for since `untouched`: those that no record names go, unless a worker that is
+  // out of contact may come back with word of them.
+  void CollectUploads(const std::vector<std::string>& sha256s, absl::Duration untouched);
+
   int64_t OpenStream(std::shared_ptr<StreamSink> sink);
   void OnStreamMessage(int64_t stream, const v1::WorkerUp& message);
   void OnStreamClosed(int64_t stream);
+  // Messages of the stream that wait to be durable: who reads it waits where they are many.
+  size_t Unsettled(int64_t stream) const;
   // Ends every worker's stream, as the controller goes away.
   void CloseStreams(const absl::Status& why);
 
@@ -108,6 +130,7 @@ class ControllerLoop {
   struct Worker {
     std::unique_ptr<WorkerSession> session;
     int64_t stream = 0;
+    absl::Time greeted = absl::InfinitePast();
   };
   struct LogWatch {
     int64_t number = 0;
@@ -128,11 +151,27 @@ class ControllerLoop {
   absl::Status CheckBlobs(const v1::Artifact& artifact) const;
 
   // submits.cc
+  // Two people's request ids have nothing to do with each other.
+  static std::string KeyOf(const std::string& owner, const std::string& request_id);
+  // Empty: a request that is never repeated.
+  static absl::StatusOr<std::string> RequestKey(const std::string& owner, const std::string& request_id);
   absl::StatusOr<v1::JobRecord> NewRecord(const std::string& owner, v1::SubmitJobRequest request) const;
   absl::Status ResolveInputs(v1::JobRecord& record) const;
   // True where the request was answered before, or is being answered.
   bool Replay(const std::string& key, Reply<v1::SubmitJobResponse>& reply);
   void AddJob(v1::JobRecord record, const std::string& key, Reply<v1::SubmitJobResponse> reply);
+
+  // retain.cc
+  // When the next job is due.
+  absl::Time ArchiveOldJobs(absl::Time now);
+  absl::Time ForgetRequests(absl::Time now);
+
+  // collect.cc
+  // When the next blob is due.
+  absl::Time CollectSuperseded(absl::Time now);
+  void RemoveUnlessNamed(const std::string& sha256, absl::Duration untouched);
+  // Whether a worker may have word of what it has uploaded.
+  bool AnyHasWordToCome(absl::Time now) const;
 
   // worker_streams.cc
   void Greet(int64_t stream, const v1::WorkerUp& message);
@@ -159,7 +198,16 @@ class ControllerLoop {
   std::map<std::string, Worker> workers_;
   std::map<int64_t, Stream> streams_;
   int64_t next_stream_ = 1;
-  int64_t stale_epochs_ = 0;  // words of attempts that were over, since the start
+  int64_t stale_epochs_ = 0;                            // words of attempts that were over, since the start
+  std::set<std::pair<int64_t, std::string>> expiring_;  // Unix second, request key: those of archived jobs
+  bool archiving_ = false;
+  int64_t archived_jobs_ = 0;
+  struct Unnamed {
+    std::string sha256;
+    absl::Time since;
+  };
+  std::deque<Unnamed> unnamed_;
+  int64_t collected_blobs_ = 0, collected_bytes_ = 0;
   bool plan_requested_ = false;
   absl::Time next_plan_ = absl::InfinitePast();
   // When Tick asked to run again: much later means that this process stood still.

@@ -84,6 +84,11 @@ class ControllerLoopTest : public testing::Test {
     options.now = [this] { return now_; };
     options.post = options.post_logs = [this](std::function<void()> task) { tasks_.push_back(std::move(task)); };
     options.has_blob = [this](const v1::FileRef& file) { return blobs_.count(file.sha256()) > 0; };
+    options.remove_blob = [this](const std::string& sha256, absl::Duration) -> int64_t {
+      return blobs_.erase(sha256) > 0 ? 100 : 0;
+    };
+    options.keep_jobs = keep_jobs_;
+    options.keep_ended = keep_ended_;
     options.on_failure = [this](absl::Status status) { failure_ = status; };
     loop_.emplace(store_, *logs_, options);
     ASSERT_OK(loop_->Start());
@@ -157,6 +162,19 @@ class ControllerLoopTest : public testing::Test {
     auto record = loop_->Get(id);
     EXPECT_OK(record);
     return record.ok() ? *record : v1::JobRecord();
+  }
+  absl::StatusOr<v1::JobRecord> Find(const std::string& id) {
+    absl::StatusOr<v1::JobRecord> answer = absl::UnknownError("not answered");
+    loop_->Find(id, [&](auto record) { answer = std::move(record); });
+    Run();
+    return answer;
+  }
+  std::vector<std::string> Listed() {
+    std::vector<std::string> ids;
+    const absl::StatusOr<v1::ListJobsResponse> page = loop_->List({});
+    EXPECT_OK(page);
+    for (const v1::JobRecord& record : page->records()) ids.push_back(record.id());
+    return ids;
   }
   std::string StateOf(const std::string& id) { return v1::JobState_Name(Get(id).state()); }
 
@@ -240,6 +258,8 @@ class ControllerLoopTest : public testing::Test {
   absl::Duration until_tick_ = absl::InfiniteDuration();
   std::set<std::string> blobs_ = {kHash};
   std::optional<absl::Status> failure_;
+  int64_t keep_jobs_ = 10'000;
+  absl::Duration keep_ended_ = absl::InfiniteDuration();
   MemoryStore store_;
   std::optional<AttemptLogs> logs_;
   std::deque<std::function<void()>> tasks_;
@@ -593,6 +613,174 @@ TEST_F(ControllerLoopTest, AcknowledgesNothingThatIsNotDurable) {
   EXPECT_THAT(Submit(), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("disk full")));
   EXPECT_THAT(Cancel("j1"), StatusIs(absl::StatusCode::kResourceExhausted, HasSubstr("disk full")));
   ASSERT_TRUE(failure_.has_value());  // the process ends, and starts from what is stored
+}
+
+TEST_F(ControllerLoopTest, CollectsACheckpointOnceANewerOneIsRecorded) {
+  const std::string first(64, '1'), second(64, '2');
+  blobs_.insert({first, second});
+  FakeWorker worker{.id = "w1"};
+  const v1::AttemptKey key = RunOn(worker);
+  Checkpoint(worker, key, 10, first);
+  Checkpoint(worker, key, 20, second);
+  EXPECT_EQ(blobs_.count(first), 1);  // somebody may be reading it
+  Heartbeat(worker);
+  Wait(absl::Minutes(10));
+  EXPECT_THAT(blobs_, ElementsAre(second, kHash));  // kHash is the job's input
+  Restart();
+  Wait(absl::Hours(1));
+  EXPECT_THAT(blobs_, ElementsAre(second, kHash));
+}
+
+TEST_F(ControllerLoopTest, CollectsNothingThatTheDiskMayStillName) {
+  const std::string first(64, '1'), second(64, '2');
+  blobs_.insert({first, second});
+  FakeWorker worker{.id = "w1"};
+  const v1::AttemptKey key = RunOn(worker);
+  Checkpoint(worker, key, 10, first);
+  store_.FailFromNowOn(absl::ResourceExhaustedError("disk full"));
+  Checkpoint(worker, key, 20, second);
+  Wait(absl::Hours(1));
+  loop_->CollectUploads({first, second}, absl::Hours(24));
+  // Whichever of the two the disk names after the controller's end.
+  EXPECT_THAT(blobs_, ElementsAre(first, second, kHash));
+}
+
+TEST_F(ControllerLoopTest, CollectsUploadsThatNobodyNamesButNotWhileAWorkerMayComeBackWithWordOfThem) {
+  const std::string orphan(64, '1');
+  blobs_.insert(orphan);
+  FakeWorker worker{.id = "w1"};
+  RunOn(worker);
+  HangUp(worker);
+  loop_->CollectUploads({orphan, kHash}, absl::Hours(24));
+  EXPECT_EQ(blobs_.count(orphan), 1);
+  Dial(worker);
+  loop_->CollectUploads({orphan, kHash}, absl::Hours(24));
+  EXPECT_EQ(blobs_.count(orphan), 1);  // it has said nothing yet
+  for (int i = 0; i < 20; ++i) {
+    Wait(absl::Seconds(5));
+    Heartbeat(worker);
+  }
+  loop_->CollectUploads({orphan, kHash}, absl::Hours(24));
+  EXPECT_THAT(blobs_, ElementsAre(kHash));
+}
+
+TEST_F(ControllerLoopTest, KeepsWhatAnotherJobNamesAgain) {
+  const std::string checkpoint(64, '1');
+  blobs_.insert(checkpoint);
+  FakeWorker worker{.id = "w1"};
+  const v1::AttemptKey key = RunOn(worker);
+  Checkpoint(worker, key, 10, checkpoint);
+  ASSERT_OK(Cancel("j1"));
+  Report(worker, key, v1::ATTEMPT_CANCELLED);
+  ASSERT_OK(Retry("j1"));
+  const v1::AttemptKey child = worker.sink->assign()->key();
+  Report(worker, child, v1::ATTEMPT_RUNNING);
+  const std::string newer(64, '2');
+  blobs_.insert(newer);
+  Checkpoint(worker, child, 20, newer);
+  Wait(absl::Hours(1));
+  EXPECT_THAT(blobs_, ElementsAre(checkpoint, newer, kHash));  // j1 may be retried again
+}
+
+TEST_F(ControllerLoopTest, ArchivesTheOldestOfTheJobsThatEnded) {
+  keep_jobs_ = 2;
+  Restart();
+  FakeWorker worker{.id = "w1"};
+  for (int i = 1; i <= 4; ++i) {
+    if (i == 1) Dial(worker);
+    SubmittedId(Request("r" + std::to_string(i)));
+    Report(worker, worker.sink->assign()->key(), v1::ATTEMPT_SUCCEEDED);
+    now_ += absl::Seconds(1);
+  }
+  EXPECT_THAT(Listed(), ElementsAre("j4", "j3"));
+  for (int start = 0; start < 2; ++start, Restart()) {
+    ASSERT_OK_AND_ASSIGN(const v1::JobRecord old, Find("j1"));
+    EXPECT_EQ(old.state(), v1::SUCCEEDED);
+    EXPECT_EQ(Find("j3")->id(), "j3");
+    EXPECT_THAT(Find("j9"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no job j9")));
+    // Whatever is asked of it: it ended.
+    ASSERT_OK_AND_ASSIGN(const auto again, Submit(Request("r1")));
+    EXPECT_TRUE(again.existed());
+    EXPECT_EQ(again.record().id(), "j1");
+    EXPECT_EQ(Cancel("j1")->state(), v1::SUCCEEDED);
+    EXPECT_THAT(Retry("j1"), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("j1 was archived")));
+    EXPECT_THAT(Retry("j9"), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no job j9")));
+    v1::SubmitJobRequest next = Request();
+    next.mutable_job()->mutable_architecture()->set_pretrained_adapter("job:j1/result");
+    EXPECT_THAT(Submit(next), StatusIs(absl::StatusCode::kNotFound, HasSubstr("keeps no files")));
+    EXPECT_THAT(loop_->NotInMemory({"j1", "j3", "x"}), ElementsAre("j1"));
+  }
+}
+
+// Seed 56 of the simulation.
+TEST_F(ControllerLoopTest, ACancelMayCrossTheArchiving) {
+  keep_jobs_ = 0;
+  Restart();
+  SubmittedId();
+  std::vector<std::string> answers;
+  const auto cancel = [&] {
+    loop_->Cancel("j1", [&](const absl::StatusOr<v1::JobRecord>& record) {
+      answers.push_back(record.ok() ? v1::JobState_Name(record->state()) : record.status().ToString());
+    });
+  };
+  cancel();
+  for (int step = 0; step < 10; ++step) {
+    if (!tasks_.empty()) {
+      const std::function<void()> task = std::move(tasks_.front());
+      tasks_.pop_front();
+      task();
+      loop_->Tick();
+    }
+    cancel();
+  }
+  Run();
+  EXPECT_THAT(answers, testing::AllOf(testing::SizeIs(11), testing::Each("CANCELLED")));
+  EXPECT_TRUE(Listed().empty());
+}
+
+TEST_F(ControllerLoopTest, ForgetsRequestsOfArchivedJobsAWeekAfterTheirEnd) {
+  keep_jobs_ = 0;
+  Restart();
+  SubmittedId(Request("r1"));
+  ASSERT_OK(Cancel("j1"));
+  Wait(absl::Hours(7 * 24) - absl::Minutes(1));
+  EXPECT_EQ(Submit(Request("r1"))->record().id(), "j1");
+  Restart();
+  Wait(absl::Minutes(2));
+  EXPECT_THAT(Submit(Request("r1")), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("upload it first")));
+  blobs_.insert(kHash);
+  EXPECT_EQ(SubmittedId(Request("r1")), "j2");
+}
+
+TEST_F(ControllerLoopTest, ArchivesByAgeAndReleasesTheFiles) {
+  keep_ended_ = absl::Hours(24);
+  Restart();
+  const std::string checkpoint(64, '1');
+  blobs_.insert(checkpoint);
+  FakeWorker worker{.id = "w1"};
+  const v1::AttemptKey key = RunOn(worker);
+  Checkpoint(worker, key, 10, checkpoint);
+  ASSERT_OK(Cancel("j1"));
+  Report(worker, key, v1::ATTEMPT_CANCELLED);
+  HangUp(worker);
+  Wait(absl::Hours(23));
+  EXPECT_THAT(Listed(), ElementsAre("j1"));
+  EXPECT_THAT(blobs_, ElementsAre(checkpoint, kHash));
+  Wait(absl::Hours(2));
+  EXPECT_TRUE(Listed().empty());
+  EXPECT_TRUE(blobs_.empty());
+  EXPECT_EQ(Find("j1")->checkpoint().step(), 10);
+}
+
+TEST_F(ControllerLoopTest, AWatchOfAJobThatIsArchivedCanBeEnded) {
+  keep_ended_ = absl::Hours(24);
+  Restart();
+  SubmittedId();
+  ASSERT_OK_AND_ASSIGN(const int64_t watch, loop_->Watch("j1", 0, [](const auto&, const auto&) {}));
+  ASSERT_OK(Cancel("j1"));
+  Wait(absl::Hours(25));
+  EXPECT_TRUE(Listed().empty());
+  loop_->Unwatch(watch);
 }
 
 TEST_F(ControllerLoopTest, ListsNewestFirstByPages) {

@@ -2,6 +2,8 @@
 
 #include <google/protobuf/util/time_util.h>
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,8 +14,8 @@
 namespace studio::controller {
 namespace {
 
-absl::Status NoJob(int64_t number) {
-  return absl::NotFoundError(absl::StrCat("no job ", JobId(number), "; `studioctl list` shows those there are"));
+std::pair<int64_t, int64_t> EndOf(int64_t number, const v1::JobRecord& record) {
+  return {google::protobuf::util::TimeUtil::TimestampToNanoseconds(record.end_time()), number};
 }
 
 std::string NameOf(const JobEvent& event) {
@@ -48,7 +50,12 @@ void JobTable::Load(std::map<int64_t, v1::JobRecord>&& records) {
       entry.progress_attempt = record.attempts_size();
     }
     entry.durable = std::make_shared<v1::JobRecord>(record);
-    if (!IsTerminal(record.state())) live_.insert(number);
+    blobs_.Add(*entry.durable);
+    if (IsTerminal(record.state())) {
+      ended_.insert(EndOf(number, record));
+    } else {
+      live_.insert(number);
+    }
     entry.decided = std::move(record);
     on_decided_(number, entry.decided);
   }
@@ -116,6 +123,7 @@ void JobTable::Save(int64_t number, const std::string& what, Batch extra, Done d
   on_decided_(number, entry.decided);
   if (entry.progress) *entry.decided.mutable_progress() = *entry.progress;
   auto snapshot = std::make_shared<const v1::JobRecord>(entry.decided);
+  blobs_.Add(*snapshot);
   extra.jobs.push_back(snapshot);
   const auto pass = [what](const char* phase) {
     if (FailpointsSet()) Failpoint(absl::StrCat("controller.", what, ".", phase));
@@ -125,12 +133,37 @@ void JobTable::Save(int64_t number, const std::string& what, Batch extra, Done d
     pass("committed");
     if (status.ok()) {
       Entry& stored = jobs_[number];
+      if (stored.durable != nullptr) Unname(*stored.durable);
       stored.durable = snapshot;
+      if (IsTerminal(snapshot->state())) ended_.insert(EndOf(number, *snapshot));
       Publish(stored, {});
     }
     if (done) done(status);
     pass("answered");
   });
+}
+
+void JobTable::Archive(const std::vector<int64_t>& numbers, Batch extra, Done done) {
+  for (const int64_t number : numbers) {
+    STUDIO_CHECK(ended_.erase(EndOf(number, *jobs_.at(number).durable)) == 1) << JobId(number) << " has not ended";
+  }
+  extra.archived = numbers;
+  Commit(std::move(extra), [this, numbers, done = std::move(done)](const absl::Status& status) {
+    for (const int64_t number : numbers) {
+      if (!status.ok()) break;
+      const auto job = jobs_.find(number);
+      // Whoever watches a job that ended has been told so.
+      for (const auto& [watch, watcher] : job->second.watchers) watches_.erase(watch);
+      Unname(*job->second.durable);
+      jobs_.erase(job);
+    }
+    if (done) done(status);
+  });
+}
+
+void JobTable::Unname(const v1::JobRecord& record) {
+  std::vector<std::string> unnamed = blobs_.Remove(record);
+  std::move(unnamed.begin(), unnamed.end(), std::back_inserter(unnamed_));
 }
 
 void JobTable::Barrier(Done done) { Commit({}, std::move(done)); }
@@ -185,7 +218,7 @@ absl::StatusOr<int64_t> JobTable::Watch(int64_t number, int64_t after_revision, 
 void JobTable::Unwatch(int64_t watch) {
   const auto found = watches_.find(watch);
   if (found == watches_.end()) return;
-  jobs_[found->second].watchers.erase(watch);
+  jobs_.at(found->second).watchers.erase(watch);
   watches_.erase(found);
 }
 

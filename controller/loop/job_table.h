@@ -13,12 +13,14 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/job/job_machine.h"
 #include "common/metrics/metrics.h"
+#include "controller/store/blobs.h"
 #include "controller/store/store.h"
 
 namespace studio::controller {
@@ -63,13 +65,23 @@ class JobTable {
   // Stores a batch without jobs.
   void Commit(Batch batch, Done done);
 
+  // Jobs of ended() leave the memory once the store has them in its archive. `extra` becomes durable with it.
+  void Archive(const std::vector<int64_t>& numbers, Batch extra, Done done);
+
   // Points of an attempt, for people: shown at once, stored with the next change. Older attempts' are passed over.
   void ShowPoints(int64_t number, int attempt, std::vector<v1::Progress> points);
 
   const JobCounts& counts() const { return counts_; }
 
+  // What the records name: from the one that is durable to the one that is decided, for whatever a crash leaves.
+  const NamedBlobs& blobs() const { return blobs_; }
+  // Hashes that were named and are no more, since the last call. They may be named again since.
+  std::vector<std::string> TakeUnnamed() { return std::exchange(unnamed_, {}); }
+
   // Jobs that are not terminal, oldest first.
   const std::set<int64_t>& live() const { return live_; }
+  // Those that are durably terminal and not being archived, by when they ended (Unix nanoseconds) and number.
+  const std::set<std::pair<int64_t, int64_t>>& ended() const { return ended_; }
   // Newest first, below `before` (0: all), of these states (empty: all).
   std::vector<int64_t> List(const std::set<v1::JobState>& states, int64_t before, size_t limit) const;
 
@@ -86,6 +98,7 @@ class JobTable {
     std::map<int64_t, Watcher> watchers;
   };
   v1::JobRecord Shown(const Entry& entry) const;
+  void Unname(const v1::JobRecord& record);
   void Publish(Entry& entry, const std::vector<v1::Progress>& points);
   // `what`: the change, for failpoints.
   void Count(const v1::JobRecord& before, const v1::JobRecord& after, const JobEvent& event);
@@ -97,7 +110,10 @@ class JobTable {
   const OnDecided on_decided_;
   std::map<int64_t, Entry> jobs_;
   std::set<int64_t> live_;
+  std::set<std::pair<int64_t, int64_t>> ended_;
   JobCounts counts_;
+  NamedBlobs blobs_;
+  std::vector<std::string> unnamed_;
   std::map<int64_t, int64_t> watches_;  // watch → job
   int64_t next_watch_ = 1;
 };

@@ -17,15 +17,6 @@ constexpr size_t kMaxRequestId = 128;
 constexpr int kDefaultList = 100;
 constexpr int kMaxList = 1000;
 
-// Two people's request ids have nothing to do with each other. Empty: a request that is never repeated.
-absl::StatusOr<std::string> RequestKey(const std::string& owner, const std::string& request_id) {
-  if (request_id.size() > kMaxRequestId) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("request_id has ", request_id.size(), " bytes; at most ", kMaxRequestId, " are accepted"));
-  }
-  return request_id.empty() ? "" : absl::StrCat(owner, "/", request_id);
-}
-
 google::protobuf::Timestamp ToProto(absl::Time time) {
   google::protobuf::Timestamp proto;
   proto.set_seconds(absl::ToUnixSeconds(time));
@@ -35,18 +26,31 @@ google::protobuf::Timestamp ToProto(absl::Time time) {
 
 }  // namespace
 
+std::string ControllerLoop::KeyOf(const std::string& owner, const std::string& request_id) {
+  return absl::StrCat(owner, "/", request_id);
+}
+
+absl::StatusOr<std::string> ControllerLoop::RequestKey(const std::string& owner, const std::string& request_id) {
+  if (request_id.size() > kMaxRequestId) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("request_id has ", request_id.size(), " bytes; at most ", kMaxRequestId, " are accepted"));
+  }
+  return request_id.empty() ? "" : KeyOf(owner, request_id);
+}
+
 bool ControllerLoop::Replay(const std::string& key, Reply<v1::SubmitJobResponse>& reply) {
   const auto found = key.empty() ? requests_.end() : requests_.find(key);
   if (found == requests_.end()) return false;
   // The first answer may still be on its way to the disk.
   jobs_.Barrier([this, id = found->second, reply](absl::Status status) {
     if (!status.ok()) return reply(status);
-    absl::StatusOr<v1::JobRecord> record = Get(id);
-    if (!record.ok()) return reply(record.status());
-    v1::SubmitJobResponse response;
-    *response.mutable_record() = *std::move(record);
-    response.set_existed(true);
-    reply(std::move(response));
+    Find(id, [reply](absl::StatusOr<v1::JobRecord> record) {
+      if (!record.ok()) return reply(record.status());
+      v1::SubmitJobResponse response;
+      *response.mutable_record() = *std::move(record);
+      response.set_existed(true);
+      reply(std::move(response));
+    });
   });
   return true;
 }
@@ -58,7 +62,13 @@ absl::Status ControllerLoop::ResolveInputs(v1::JobRecord& record) const {
     const absl::StatusOr<Uri> uri = ParseUri(file.value);
     if (!uri.ok() || uri->kind != Uri::Kind::kJob || given.count(file.field) > 0) continue;
     ASSIGN_OR_RETURN(const int64_t number, JobNumber(uri->job_id));
-    ASSIGN_OR_RETURN(const v1::JobRecord other, jobs_.Durable(number));
+    const absl::StatusOr<v1::JobRecord> found = jobs_.Durable(number);
+    if (!found.ok()) {
+      return absl::Status(found.status().code(),
+                          absl::StrCat(file.field, ": ", found.status().message(),
+                                       "; of one that was archived the controller keeps no files"));
+    }
+    const v1::JobRecord& other = *found;
     if (uri->path != "result") {
       return absl::InvalidArgumentError(absl::StrCat(file.field, ": \"", file.value, "\": only a job's result can be ",
                                                      "named, as job:", uri->job_id, "/result"));
@@ -129,7 +139,13 @@ void ControllerLoop::Retry(const std::string& owner, const v1::RetryJobRequest& 
   if (!key.ok()) return reply(key.status());
   if (Replay(*key, reply)) return;
   const absl::StatusOr<v1::JobRecord> parent = Get(request.id());
-  if (!parent.ok()) return reply(parent.status());
+  if (!parent.ok()) {
+    return Find(request.id(), [reply](const absl::StatusOr<v1::JobRecord>& archived) {
+      if (!archived.ok()) return reply(archived.status());
+      reply(absl::FailedPreconditionError(
+          absl::StrCat("job ", archived->id(), " was archived and its files are no longer kept; submit it anew")));
+    });
+  }
   if (!IsTerminal(parent->state())) {
     return reply(
         absl::FailedPreconditionError(absl::StrCat("job ", parent->id(), " is ", v1::JobState_Name(parent->state()),
@@ -147,10 +163,13 @@ void ControllerLoop::Retry(const std::string& owner, const v1::RetryJobRequest& 
 
 void ControllerLoop::Cancel(const std::string& id, Reply<v1::JobRecord> reply) {
   const absl::StatusOr<int64_t> number = JobNumber(id);
-  if (!number.ok()) return reply(number.status());
+  // One that is archived has ended, and stays as it is.
+  if (!number.ok() || jobs_.Decided(*number) == nullptr) return Find(id, std::move(reply));
   const absl::Status status =
       jobs_.Change(*number, CancelRequested{options_.now()}, {}, [this, number = *number, reply](absl::Status stored) {
         if (!stored.ok()) return reply(stored);
+        // It had ended, and was archived meanwhile.
+        if (jobs_.Decided(number) == nullptr) return Find(JobId(number), reply);
         const v1::JobRecord& record = *jobs_.Decided(number);
         if (const v1::Attempt* attempt = LiveAttempt(record)) {
           const std::string& worker_id = attempt->ranks(0).worker_id();
@@ -165,6 +184,15 @@ void ControllerLoop::Cancel(const std::string& id, Reply<v1::JobRecord> reply) {
 absl::StatusOr<v1::JobRecord> ControllerLoop::Get(const std::string& id) const {
   ASSIGN_OR_RETURN(const int64_t number, JobNumber(id));
   return jobs_.Durable(number);
+}
+
+void ControllerLoop::Find(const std::string& id, Reply<v1::JobRecord> reply) {
+  const absl::StatusOr<int64_t> number = JobNumber(id);
+  if (!number.ok()) return reply(number.status());
+  if (*number > last_job_ || jobs_.Decided(*number) != nullptr) return reply(jobs_.Durable(*number));
+  store_.FindArchived(*number, [this, reply = std::move(reply)](absl::StatusOr<v1::JobRecord> record) {
+    options_.post([reply, record = std::move(record)] { reply(record); });
+  });
 }
 
 absl::StatusOr<v1::ListJobsResponse> ControllerLoop::List(const v1::ListJobsRequest& request) const {

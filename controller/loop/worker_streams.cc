@@ -67,6 +67,7 @@ void ControllerLoop::Greet(int64_t stream, const v1::WorkerUp& message) {
   opened.worker_id = id;
   worker.stream = stream;
   const absl::Time now = options_.now();
+  worker.greeted = now;
   worker.session->Connected(now);
   Do(id, worker.session->OnMessage(message, now));
 }
@@ -82,6 +83,12 @@ void ControllerLoop::OnStreamClosed(int64_t stream) {
   worker.stream = 0;
   spdlog::info("worker {} hung up", worker_id);
   Do(worker_id, worker.session->Disconnected());
+}
+
+size_t ControllerLoop::Unsettled(int64_t stream) const {
+  const auto found = streams_.find(stream);
+  const auto worker = found == streams_.end() ? workers_.end() : workers_.find(found->second.worker_id);
+  return worker == workers_.end() || worker->second.stream != stream ? 0 : worker->second.session->unsettled();
 }
 
 void ControllerLoop::ConfirmDead(const std::string& who, const std::string& worker_id, Reply<v1::WorkerRecord> reply) {

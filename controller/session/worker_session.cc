@@ -193,11 +193,9 @@ void WorkerSession::OnAttempt(const v1::AttemptEvent& event, int64_t sequence, a
 }
 
 absl::Status WorkerSession::Check(const v1::Hello& hello) const {
-  if (hello.max_protocol() < kMinProtocol || hello.min_protocol() > kMaxProtocol) {
-    return absl::FailedPreconditionError(absl::StrCat("the worker speaks protocol ", hello.min_protocol(), " to ",
-                                                      hello.max_protocol(), ", this controller ", kMinProtocol, " to ",
-                                                      kMaxProtocol, ": upgrade the older one"));
-  }
+  const std::string differ = ProtocolsDiffer("this controller", kMinProtocol, kMaxProtocol, "the worker",
+                                             hello.min_protocol(), hello.max_protocol());
+  if (!differ.empty()) return absl::FailedPreconditionError(differ);
   if (hello.incarnation() < worker_.incarnation()) {
     return absl::FailedPreconditionError(
         absl::StrCat("worker ", worker_.id(), " has been started again since (incarnation ", worker_.incarnation(),
@@ -213,6 +211,7 @@ SessionActions WorkerSession::OnHello(const v1::Hello& hello, int64_t sequence, 
   const bool known = !worker_.boot_id().empty();
   const bool new_boot = known && hello.boot_id() != worker_.boot_id();
   const bool same_incarnation = !new_boot && known && hello.incarnation() == worker_.incarnation();
+  protocol_ = std::min(kMaxProtocol, hello.max_protocol());
   worker_.set_incarnation(hello.incarnation());
   worker_.set_boot_id(hello.boot_id());
   worker_.set_version(hello.version());
@@ -277,7 +276,7 @@ void WorkerSession::BecomeReady(SessionActions& actions) {
   stream_ = Stream::kReady;
   v1::WorkerDown down;
   v1::Welcome& welcome = *down.mutable_welcome();
-  welcome.set_protocol(kMaxProtocol);
+  welcome.set_protocol(protocol_);
   welcome.set_controller_version(options_.version);
   welcome.set_lost_after_seconds(absl::ToDoubleSeconds(options_.lost_after));
   welcome.set_heartbeat_seconds(absl::ToDoubleSeconds(options_.heartbeat));

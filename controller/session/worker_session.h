@@ -34,13 +34,11 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "common/job/job_machine.h"
+#include "common/version/version.h"
 #include "proto/studio/v1/controller.pb.h"
 #include "proto/studio/v1/worker.pb.h"
 
 namespace studio::controller {
-
-inline constexpr int kMinProtocol = 1;
-inline constexpr int kMaxProtocol = 1;
 
 struct SessionOptions {
   // Without a message for this long a worker is UNKNOWN.
@@ -117,6 +115,8 @@ class WorkerSession {
   // When OnTick has something to do next.
   absl::Time NextDeadline() const;
 
+  // Messages of this stream that are neither durable nor refused.
+  size_t unsettled() const { return unacknowledged_.size(); }
   // Ready, heard lately, and not on its way out.
   bool usable() const { return connected() && !draining_; }
   bool connected() const { return stream_ == Stream::kReady && !quiet_; }
@@ -173,7 +173,8 @@ class WorkerSession {
 
   Stream stream_ = Stream::kSilent;
   int64_t stream_number_ = 0;
-  bool quiet_ = false;  // the stream is open, but nothing came for lost_after
+  int protocol_ = kMaxProtocol;  // that this stream speaks
+  bool quiet_ = false;           // the stream is open, but nothing came for lost_after
   // It handed a job back because it is going down: it would hand the next one back too. Until it greets again.
   bool draining_ = false;
   absl::Time last_heard_ = absl::InfinitePast();

@@ -419,7 +419,7 @@ TEST_F(WorkerSessionTest, RefusesAnotherProtocol) {
   up.mutable_hello()->set_min_protocol(2);
   up.mutable_hello()->set_max_protocol(3);
   EXPECT_THAT(Take(session_.OnMessage(up, now_)),
-              ElementsAre("refused: the worker speaks protocol 2 to 3, this controller 1 to 1: upgrade the older one",
+              ElementsAre("refused: the worker speaks protocol 2 to 3, this controller 1 to 1: upgrade this controller",
                           "close"));
   EXPECT_THAT(Heartbeat(), IsEmpty());
 }

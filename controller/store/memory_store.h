@@ -9,12 +9,14 @@ class MemoryStore : public Store {
  public:
   absl::StatusOr<StoreContents> LoadAll() override;
   void Commit(Batch batch, Done done) override;
+  void FindArchived(int64_t number, Found found) override;
 
   // Every commit from now on fails, as on a full disk.
   void FailFromNowOn(absl::Status failure) { failure_ = std::move(failure); }
 
  private:
   StoreContents contents_;
+  std::map<int64_t, v1::JobRecord> archive_;
   absl::Status failure_;
 };
 

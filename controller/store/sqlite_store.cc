@@ -3,21 +3,30 @@
 #include <sqlite3.h>
 
 #include <cstdio>
+#include <iterator>
 
 #include "absl/strings/str_cat.h"
+#include "common/artifact/file_io.h"
 #include "common/status/macros.h"
 
 namespace studio::controller {
 namespace {
 
-constexpr int kSchema = 1;
-constexpr char kTables[] = R"(
+// What makes schema N + 1 of schema N, each within a transaction. A file that is there is brought forward by what it
+// lacks; a released step never changes.
+constexpr const char* kSteps[] = {
+    R"(
   create table jobs(number integer primary key, record blob not null) strict;
   create table requests(key text primary key, job_id text not null) strict, without rowid;
   create table workers(id text primary key, record blob not null) strict, without rowid;
   create table counters(name text primary key, value integer not null) strict, without rowid;
-  pragma user_version = 1;
-)";
+)",
+    // Jobs that ended long ago, and requests that are forgotten some time after (Unix seconds; 0: not yet).
+    R"(
+  create table archive(number integer primary key, record blob not null) strict;
+  alter table requests add column expires integer not null default 0;
+)"};
+constexpr int kSchema = std::size(kSteps);
 
 absl::Status Error(sqlite3* database, const std::string& doing) {
   return absl::InternalError(absl::StrCat("store: ", doing, ": ", sqlite3_errmsg(database)));
@@ -75,19 +84,80 @@ absl::Status Damaged(const std::string& what) {
   return absl::DataLossError(absl::StrCat("store: ", what, " is damaged; restore the state folder from a backup"));
 }
 
-absl::Status Prepare(sqlite3* database) {
+// The whole file, beside itself: durable before anything of it changes.
+absl::Status CopyBeside(sqlite3* database, const std::string& copy) {
+  const std::string partial = copy + ".partial";
+  std::remove(partial.c_str());
+  sqlite3* target = nullptr;
+  absl::Status status;
+  if (sqlite3_open(partial.c_str(), &target) != SQLITE_OK) status = Error(target, "open " + partial);
+  if (status.ok()) status = Execute(target, "pragma synchronous=full");
+  if (status.ok()) {
+    sqlite3_backup* backup = sqlite3_backup_init(target, "main", database, "main");
+    if (backup == nullptr || sqlite3_backup_step(backup, -1) != SQLITE_DONE) status = Error(target, "copy to " + copy);
+    if (sqlite3_backup_finish(backup) != SQLITE_OK && status.ok()) status = Error(target, "copy to " + copy);
+  }
+  if (sqlite3_close(target) != SQLITE_OK && status.ok()) status = absl::InternalError("store: close " + partial);
+  return status.ok() ? MoveDurably(partial, copy) : status;
+}
+
+// Returns the schema that the file has now.
+absl::StatusOr<int> Prepare(sqlite3* database, const std::string& path, SqliteStore::Migration migration) {
   RETURN_IF_ERROR(Execute(database, "pragma locking_mode=exclusive"));
   RETURN_IF_ERROR(Execute(database, "pragma journal_mode=wal"));
   RETURN_IF_ERROR(Execute(database, "pragma synchronous=full"));
   Statement version(database, "pragma user_version");
   RETURN_IF_ERROR(version.Step().status());
-  const int64_t found = version.Int(0);
-  if (found == kSchema) return absl::OkStatus();
-  if (found != 0) {
-    return absl::FailedPreconditionError(absl::StrCat("store: written by another version (schema ", found,
-                                                      ", this one knows ", kSchema, "); use that version"));
+  const auto found = static_cast<int>(version.Int(0));
+  RETURN_IF_ERROR(version.Step().status());  // to its end: it would hold the file
+  if (found == kSchema || (found > 0 && found < kSchema && migration == SqliteStore::Migration::kLeave)) return found;
+  if (found < 0 || found > kSchema) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("store: written by a newer version (schema ", found, ", this one knows up to ", kSchema,
+                     "); use that version, or restore a backup that was written before it"));
   }
-  return Execute(database, absl::StrCat("begin immediate;", kTables, "commit").c_str());
+  if (found > 0) RETURN_IF_ERROR(CopyBeside(database, absl::StrCat(path, ".schema-", found)));
+  std::string steps;
+  for (int step = found; step < kSchema; ++step) steps += kSteps[step];
+  const std::string sql = absl::StrCat("begin immediate;", steps, "pragma user_version = ", kSchema, ";commit");
+  if (absl::Status status = Execute(database, sql.c_str()); !status.ok()) {
+    (void)Execute(database, "rollback");
+    return status;
+  }
+  return kSchema;
+}
+
+absl::Status PutRequests(sqlite3* database, const Batch& batch) {
+  Statement put(database, "insert or replace into requests values(?,?,0)");
+  for (const auto& [key, id] : batch.requests) {
+    put.BindText(1, key);
+    put.BindText(2, id);
+    RETURN_IF_ERROR(put.Run());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Archive(sqlite3* database, const Batch& batch) {
+  Statement copy(database, "insert or replace into archive select number, record from jobs where number = ?");
+  Statement drop(database, "delete from jobs where number = ?");
+  for (const int64_t number : batch.archived) {
+    for (Statement* statement : {&copy, &drop}) {
+      statement->Bind(1, number);
+      RETURN_IF_ERROR(statement->Run());
+    }
+  }
+  Statement expire(database, "update requests set expires = ? where key = ?");
+  for (const auto& [key, time] : batch.expiring) {
+    expire.Bind(1, time);
+    expire.BindText(2, key);
+    RETURN_IF_ERROR(expire.Run());
+  }
+  Statement forget(database, "delete from requests where key = ?");
+  for (const std::string& key : batch.forgotten) {
+    forget.BindText(1, key);
+    RETURN_IF_ERROR(forget.Run());
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Put(sqlite3* database, const Batch& batch) {
@@ -100,13 +170,9 @@ absl::Status Put(sqlite3* database, const Batch& batch) {
       RETURN_IF_ERROR(put.Run());
     }
   }
-  if (!batch.requests.empty()) {
-    Statement put(database, "insert or replace into requests values(?,?)");
-    for (const auto& [key, id] : batch.requests) {
-      put.BindText(1, key);
-      put.BindText(2, id);
-      RETURN_IF_ERROR(put.Run());
-    }
+  if (!batch.requests.empty()) RETURN_IF_ERROR(PutRequests(database, batch));
+  if (!batch.archived.empty() || !batch.expiring.empty() || !batch.forgotten.empty()) {
+    RETURN_IF_ERROR(Archive(database, batch));
   }
   if (!batch.workers.empty()) {
     Statement put(database, "insert or replace into workers values(?,?)");
@@ -157,18 +223,20 @@ struct SqliteStore::Copy {
   }
 };
 
-absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path) {
+absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path, Migration migration) {
   sqlite3* database = nullptr;
   const int code = sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
-  absl::Status status = code == SQLITE_OK ? Prepare(database) : Error(database, "open " + path);
-  if (!status.ok()) {
+  const absl::StatusOr<int> schema =
+      code == SQLITE_OK ? Prepare(database, path, migration) : absl::StatusOr<int>(Error(database, "open " + path));
+  if (!schema.ok()) {
     sqlite3_close(database);
-    return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
+    return absl::Status(schema.status().code(), absl::StrCat(path, ": ", schema.status().message()));
   }
-  return std::unique_ptr<SqliteStore>(new SqliteStore(database));
+  return std::unique_ptr<SqliteStore>(new SqliteStore(database, *schema));
 }
 
-SqliteStore::SqliteStore(sqlite3* database) : database_(database), writer_([this] { Write(); }) {}
+SqliteStore::SqliteStore(sqlite3* database, int schema)
+    : database_(database), schema_(schema), writer_([this] { Write(); }) {}
 
 SqliteStore::~SqliteStore() {
   {
@@ -188,11 +256,13 @@ absl::StatusOr<StoreContents> SqliteStore::LoadAll() {
     if (!row) break;
     if (!contents.jobs[jobs.Int(0)].ParseFromString(jobs.Bytes(1))) return Damaged(JobId(jobs.Int(0)));
   }
-  Statement requests(database_, "select key, job_id from requests");
+  Statement requests(database_,
+                     schema_ < 2 ? "select key, job_id, 0 from requests" : "select key, job_id, expires from requests");
   for (;;) {
     ASSIGN_OR_RETURN(const bool row, requests.Step());
     if (!row) break;
     contents.requests[requests.Bytes(0)] = requests.Bytes(1);
+    if (requests.Int(2) > 0) contents.expiring[requests.Bytes(0)] = requests.Int(2);
   }
   Statement workers(database_, "select id, record from workers");
   for (;;) {
@@ -216,6 +286,33 @@ absl::Status SqliteStore::CheckFile() {
   RETURN_IF_ERROR(check.Step().status());
   const std::string found = check.Bytes(0);
   return found == "ok" ? absl::OkStatus() : Damaged(absl::StrCat("its file (", found, ")"));
+}
+
+absl::StatusOr<std::set<int64_t>> SqliteStore::CheckArchive() {
+  std::set<int64_t> numbers;
+  if (schema_ < 2) return numbers;
+  Statement archive(database_, "select number, record from archive");
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, archive.Step());
+    if (!row) return numbers;
+    numbers.insert(archive.Int(0));
+    if (!v1::JobRecord().ParseFromString(archive.Bytes(1))) return Damaged("archived " + JobId(archive.Int(0)));
+  }
+}
+
+void SqliteStore::FindArchived(int64_t number, Found found) {
+  // Behind whatever waits, on the writer's thread.
+  Commit({}, [this, number, found = std::move(found)](const absl::Status& status) {
+    if (!status.ok()) return found(status);
+    Statement archive(database_, "select record from archive where number = ?");
+    archive.Bind(1, number);
+    const absl::StatusOr<bool> row = archive.Step();
+    if (!row.ok()) return found(row.status());
+    if (!*row) return found(NoJob(number));
+    v1::JobRecord record;
+    if (!record.ParseFromString(archive.Bytes(0))) return found(Damaged("archived " + JobId(number)));
+    found(std::move(record));
+  });
 }
 
 void SqliteStore::Commit(Batch batch, Done done) {

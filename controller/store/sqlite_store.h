@@ -5,6 +5,9 @@
 //
 // BackUp copies the whole file while commits go on: a few pages between two groups of them, so that nobody waits long.
 //
+// A file of an older schema is migrated when it is opened: first copied beside itself as `path`.schema-N, then changed
+// in one transaction. One of a newer schema is refused.
+//
 // LoadAll before the first Commit. `done` runs on the writer thread and must not block. The destructor writes what
 // waits, then closes. docs/failure_model.md says what is stored when.
 #pragma once
@@ -14,6 +17,7 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 
@@ -26,11 +30,15 @@ namespace studio::controller {
 
 class SqliteStore : public Store {
  public:
-  static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(const std::string& path);
+  // kLeave: for who reads a backup that an older version wrote. Only counters may be committed then.
+  enum class Migration { kForward, kLeave };
+  static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(const std::string& path,
+                                                           Migration migration = Migration::kForward);
   ~SqliteStore() override;
 
   absl::StatusOr<StoreContents> LoadAll() override;
   void Commit(Batch batch, Done done) override;
+  void FindArchived(int64_t number, Found found) override;
 
   // Writes what is stored at one moment, with everything committed before this call, into a new file at `path`. `done`
   // runs on the writer thread; a file that could not be finished is removed. One at a time: FailedPrecondition.
@@ -38,6 +46,8 @@ class SqliteStore : public Store {
 
   // Reads the whole file; DataLoss where its pages do not hold together. Before the first Commit.
   absl::Status CheckFile();
+  // Numbers of the archive's jobs. DataLoss names one that cannot be read. Before the first Commit.
+  absl::StatusOr<std::set<int64_t>> CheckArchive();
 
   // Transactions so far: fewer than batches where several shared one.
   int64_t transactions() const;
@@ -45,7 +55,7 @@ class SqliteStore : public Store {
   void Describe(MetricsText& text) const;
 
  private:
-  explicit SqliteStore(sqlite3* database);
+  SqliteStore(sqlite3* database, int schema);
   struct Waiting {
     Batch batch;
     Done done;
@@ -57,6 +67,7 @@ class SqliteStore : public Store {
   absl::Status WriteTogether(const std::deque<Waiting>& group);
 
   sqlite3* const database_;
+  const int schema_;
   mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Waiting> queue_;   // guarded by mutex_

@@ -18,4 +18,8 @@ absl::StatusOr<int64_t> JobNumber(const std::string& id) {
   return number;
 }
 
+absl::Status NoJob(int64_t number) {
+  return absl::NotFoundError(absl::StrCat("no job ", JobId(number), "; `studioctl list` shows those there are"));
+}
+
 }  // namespace studio::controller

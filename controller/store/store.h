@@ -5,6 +5,8 @@
 //   batch.jobs.push_back(record);
 //   store.Commit(std::move(batch), [](absl::Status status) { … });
 //
+// The archive holds jobs that ended long ago: found by id, one at a time, and not loaded.
+//
 // Commit may be called from any one thread and returns at once; `done` runs once the batch, and every batch before it,
 // is durable, on a thread of the store's own (MemoryStore: the caller's). Batches become durable in the order of their
 // commits, each whole or not at all. After a failure every later commit fails too: the controller ends and starts from
@@ -36,12 +38,20 @@ struct Batch {
   // Number of the newest job, and the newest epoch.
   std::optional<int64_t> last_job;
   std::optional<int64_t> last_epoch;
+  // Numbers of stored jobs that go to the archive as they are.
+  std::vector<int64_t> archived;
+  // Request key → Unix second from which its answer may be forgotten.
+  std::vector<std::pair<std::string, int64_t>> expiring;
+  // Request keys whose answers are forgotten.
+  std::vector<std::string> forgotten;
 };
 
 struct StoreContents {
   // By number: "j7" is 7.
   std::map<int64_t, v1::JobRecord> jobs;
   std::map<std::string, std::string> requests;
+  // Of the requests whose jobs are archived: as in Batch.
+  std::map<std::string, int64_t> expiring;
   std::map<std::string, v1::WorkerRecord> workers;
   int64_t last_job = 0;
   int64_t last_epoch = 0;
@@ -50,14 +60,19 @@ struct StoreContents {
 class Store {
  public:
   using Done = std::function<void(absl::Status)>;
+  using Found = std::function<void(absl::StatusOr<v1::JobRecord>)>;
 
   virtual ~Store() = default;
   virtual absl::StatusOr<StoreContents> LoadAll() = 0;
   virtual void Commit(Batch batch, Done done) = 0;
+  // A job of the archive, with every batch before this call in it; NotFound. `found` runs where `done` would.
+  virtual void FindArchived(int64_t number, Found found) = 0;
 };
 
 // "j7" ↔ 7. Not found where the text is no job's id.
 std::string JobId(int64_t number);
 absl::StatusOr<int64_t> JobNumber(const std::string& id);
+// NotFound, for people.
+absl::Status NoJob(int64_t number);
 
 }  // namespace studio::controller

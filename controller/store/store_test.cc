@@ -7,6 +7,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <future>
 
 #include "common/status/testing.h"
@@ -59,6 +60,11 @@ class StoreConformance : public testing::TestWithParam<std::string> {
     absl::StatusOr<StoreContents> contents = store_->LoadAll();
     EXPECT_OK(contents);
     return contents.ok() ? *contents : StoreContents();
+  }
+  absl::StatusOr<v1::JobRecord> FindArchived(int64_t number) {
+    std::promise<absl::StatusOr<v1::JobRecord>> found;
+    store_->FindArchived(number, [&](absl::StatusOr<v1::JobRecord> record) { found.set_value(std::move(record)); });
+    return found.get_future().get();
   }
   std::unique_ptr<Store> store_;
   std::string path_;
@@ -129,6 +135,30 @@ TEST_P(StoreConformance, RefusesARecordWithoutAProperIdAndEverythingAfterIt) {
   EXPECT_FALSE(CommitAndWait(*store_, std::move(bad)).ok());
   EXPECT_FALSE(CommitAndWait(*store_, std::move(good)).ok());
   EXPECT_TRUE(Load().jobs.empty());
+}
+
+TEST_P(StoreConformance, FindsArchivedJobsOneByOneAndLoadsThemNoMore) {
+  Batch batch, archive, forget;
+  batch.jobs = {Job("j1", "old"), Job("j2", "new")};
+  batch.requests = {{"local/r1", "j1"}, {"local/r2", "j2"}};
+  ASSERT_OK(CommitAndWait(*store_, std::move(batch)));
+  EXPECT_THAT(FindArchived(1), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no job j1")));
+  archive.archived = {1};
+  archive.expiring = {{"local/r1", 1700}};
+  store_->Commit(std::move(archive), [](const absl::Status& status) { EXPECT_OK(status); });
+  ASSERT_OK_AND_ASSIGN(const v1::JobRecord found, FindArchived(1));  // behind what was committed before
+  EXPECT_EQ(found.message(), "old");
+  StoreContents contents = Load();
+  EXPECT_EQ(contents.jobs.count(1), 0);
+  EXPECT_EQ(contents.jobs.at(2).message(), "new");
+  EXPECT_EQ(contents.requests.at("local/r1"), "j1");
+  EXPECT_EQ(contents.expiring, (std::map<std::string, int64_t>{{"local/r1", 1700}}));
+  forget.forgotten = {"local/r1"};
+  ASSERT_OK(CommitAndWait(*store_, std::move(forget)));
+  contents = Load();
+  EXPECT_EQ(contents.requests.count("local/r1"), 0);
+  EXPECT_TRUE(contents.expiring.empty());
+  ASSERT_OK(FindArchived(1));
 }
 
 INSTANTIATE_TEST_SUITE_P(Stores, StoreConformance, testing::Values("memory", "sqlite"),
@@ -209,7 +239,87 @@ TEST(SqliteStore, RefusesAFileOfAnotherVersion) {
   ASSERT_EQ(sqlite3_open(path.c_str(), &database), SQLITE_OK);
   sqlite3_exec(database, "pragma user_version = 9", nullptr, nullptr, nullptr);
   sqlite3_close(database);
-  EXPECT_THAT(SqliteStore::Open(path), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("schema 9")));
+  EXPECT_THAT(SqliteStore::Open(path),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("newer version (schema 9")));
+}
+
+// A file as version 0.1.0 wrote it, with one job and its request; `more` is run on it.
+std::string FileOfSchema1(const std::string& more = "") {
+  std::string path = FreshPath();
+  std::filesystem::remove(path + ".schema-1");
+  sqlite3* database = nullptr;
+  EXPECT_EQ(sqlite3_open(path.c_str(), &database), SQLITE_OK);
+  std::string hex;
+  for (const unsigned char c : Job("j1", "old")->SerializeAsString()) {
+    hex += "0123456789abcdef"[c >> 4];
+    hex += "0123456789abcdef"[c & 15];
+  }
+  const std::string sql = R"(
+    pragma journal_mode=wal;
+    create table jobs(number integer primary key, record blob not null) strict;
+    create table requests(key text primary key, job_id text not null) strict, without rowid;
+    create table workers(id text primary key, record blob not null) strict, without rowid;
+    create table counters(name text primary key, value integer not null) strict, without rowid;
+    pragma user_version = 1;
+    insert into requests values('local/r1', 'j1');
+    insert into counters values('last_job', 1), ('last_epoch', 7);
+    insert into jobs values(1, x')" +
+                          hex + "');" + more;
+  EXPECT_EQ(sqlite3_exec(database, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK) << sqlite3_errmsg(database);
+  sqlite3_close(database);
+  return path;
+}
+
+int64_t SchemaOf(const std::string& path) {
+  sqlite3* database = nullptr;
+  EXPECT_EQ(sqlite3_open(path.c_str(), &database), SQLITE_OK);
+  sqlite3_stmt* version = nullptr;
+  sqlite3_prepare_v2(database, "pragma user_version", -1, &version, nullptr);
+  const int64_t schema = sqlite3_step(version) == SQLITE_ROW ? sqlite3_column_int64(version, 0) : -1;
+  sqlite3_finalize(version);
+  sqlite3_close(database);
+  return schema;
+}
+
+TEST(SqliteStore, BringsAnOldFileForwardAndLeavesACopyOfIt) {
+  const std::string path = FileOfSchema1();
+  std::ofstream(path + ".schema-1.partial") << "of a start that was cut off";
+  for (int start = 1; start <= 2; ++start) {
+    auto store = OpenSqlite(path);
+    ASSERT_OK_AND_ASSIGN(const StoreContents contents, store->LoadAll());
+    EXPECT_EQ(contents.jobs.at(1).message(), "old");
+    EXPECT_EQ(contents.requests.at("local/r1"), "j1");
+    EXPECT_EQ(contents.last_epoch, 7);
+    EXPECT_OK(store->CheckFile());
+    store.reset();
+    EXPECT_EQ(SchemaOf(path), 2);
+  }
+  EXPECT_EQ(SchemaOf(path + ".schema-1"), 1);
+  ASSERT_OK_AND_ASSIGN(const auto copy, SqliteStore::Open(path + ".schema-1", SqliteStore::Migration::kLeave));
+  EXPECT_EQ(copy->LoadAll()->jobs.at(1).message(), "old");
+}
+
+TEST(SqliteStore, LeavesAnOldFileAsItIsForWhoOnlyReads) {
+  const std::string path = FileOfSchema1();
+  {
+    ASSERT_OK_AND_ASSIGN(const auto store, SqliteStore::Open(path, SqliteStore::Migration::kLeave));
+    EXPECT_EQ(store->LoadAll()->requests.at("local/r1"), "j1");
+    EXPECT_TRUE(store->CheckArchive()->empty());
+  }
+  EXPECT_EQ(SchemaOf(path), 1);
+  EXPECT_FALSE(std::filesystem::exists(path + ".schema-1"));
+}
+
+TEST(SqliteStore, AMigrationThatFailsChangesNothing) {
+  // The step's second statement fails.
+  const std::string path = FileOfSchema1("alter table requests add column expires integer not null default 0;");
+  // The second time, too: the first left nothing of what came before it.
+  for (int start = 0; start < 2; ++start) {
+    EXPECT_THAT(SqliteStore::Open(path), StatusIs(absl::StatusCode::kInternal, HasSubstr("duplicate column")));
+  }
+  EXPECT_EQ(SchemaOf(path), 1);
+  ASSERT_OK_AND_ASSIGN(const auto store, SqliteStore::Open(path, SqliteStore::Migration::kLeave));
+  EXPECT_EQ(store->LoadAll()->jobs.at(1).message(), "old");
 }
 
 TEST(SqliteStore, NamesADamagedRecord) {

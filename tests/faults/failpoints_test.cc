@@ -20,6 +20,9 @@
 namespace studio {
 namespace {
 
+// Superseded checkpoints are collected in the midst of it.
+const std::vector<std::string> kSoon = {"--keep-superseded-minutes", "0.001"};
+
 enum class Story { kTrains, kFailsOnce, kIsCancelled };
 
 struct Point {
@@ -90,12 +93,12 @@ class FailpointTest : public testing::TestWithParam<Point> {
     const absl::StatusOr<ProcessEnd> end = InController() ? cluster_->AwaitControllerEnd() : cluster_->AwaitWorkerEnd();
     ASSERT_OK(end) << "the point was never passed";
     ASSERT_EQ(end->signal, SIGKILL);
-    ASSERT_OK(InController() ? cluster_->StartController() : cluster_->StartWorker());
+    ASSERT_OK(InController() ? cluster_->StartController({}, kSoon) : cluster_->StartWorker());
   }
 
   // A job like the one to come, so that its files are in the store; it waits for a Mac and is cancelled.
   void LearnRequest(const Cluster::Labels& labels) {
-    ASSERT_OK(cluster_->StartController());
+    ASSERT_OK(cluster_->StartController({}, kSoon));
     ASSERT_OK_AND_ASSIGN(const std::string id, cluster_->Submit(labels, "resources { backend: MPS }\n"));
     ASSERT_OK_AND_ASSIGN(const v1::JobRecord record, cluster_->AwaitState(id, v1::PENDING));
     ASSERT_OK(Cancel(id));
@@ -123,7 +126,7 @@ TEST_P(FailpointTest, LosesNothingAndRunsNothingTwice) {
   if (HasFatalFailure()) return;
 
   const std::vector<std::string> failpoint = {"STUDIO_FAILPOINTS=" + GetParam().name};
-  ASSERT_OK(cluster_->StartController(InController() ? failpoint : std::vector<std::string>{}));
+  ASSERT_OK(cluster_->StartController(InController() ? failpoint : std::vector<std::string>{}, kSoon));
   // The controller says why the job waits before there is a worker.
   absl::StatusOr<v1::JobRecord> submitted = Submit();
   const bool before_any_worker = absl::StartsWith(GetParam().name, "controller.submitted") ||

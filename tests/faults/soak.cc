@@ -69,7 +69,9 @@ class Soak {
   // Mostly short; one in eight outlasts the fence.
   int FaultMs() { return Draw(8) == 0 ? 5000 + Draw(2000) : Draw(900); }
 
-  absl::Status StartController() { return cluster_.StartController({}, {"--lost-after", "1.5"}); }
+  absl::Status StartController() {
+    return cluster_.StartController({}, {"--lost-after", "1.5", "--keep-superseded-minutes", "0.03"});
+  }
   absl::Status StartWorker(int i) {
     LaunchSpec spec;
     spec.argv = {std::filesystem::absolute("worker/agent/studio-worker").string(),

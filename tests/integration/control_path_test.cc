@@ -5,10 +5,14 @@
 
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "common/status/testing.h"
+#include "common/time/patience.h"
 #include "tests/integration/cluster.h"
 
 namespace studio {
@@ -157,6 +161,35 @@ TEST_F(ControlPathTest, AJobWaitsForAWorker) {
   ASSERT_OK(cluster_->AwaitState(id, v1::PENDING));
   ASSERT_OK(cluster_->StartWorker());
   ASSERT_OK(cluster_->AwaitState(id, v1::SUCCEEDED));
+}
+
+TEST_F(ControlPathTest, OnlyTheFilesThatTheJobNamesStay) {
+  cluster_->KillController();
+  ASSERT_OK(cluster_->StartController({}, {"--keep-superseded-minutes", "0"}));
+  ASSERT_OK(cluster_->StartWorker());
+  ASSERT_OK_AND_ASSIGN(
+      const std::string id,
+      cluster_->Submit({{"noop.steps", "12"}, {"noop.checkpoint_every", "2"}, {"noop.step_ms", "20"}}));
+  ASSERT_OK_AND_ASSIGN(const v1::JobRecord record, cluster_->AwaitState(id, v1::SUCCEEDED));
+  std::set<std::string> named;
+  for (const v1::Input& input : record.inputs()) {
+    for (const v1::FileRef& file : input.artifact().files()) named.insert(file.sha256());
+  }
+  for (const v1::FileRef& file : record.result().files()) named.insert(file.sha256());
+  for (const v1::CheckpointShard& shard : record.checkpoint().shards()) named.insert(shard.file().sha256());
+  const auto there = [&] {
+    std::set<std::string> blobs;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(folder_ + "/controller/content/blobs")) {
+      if (entry.is_regular_file()) blobs.insert(entry.path().filename().string());
+    }
+    return blobs;
+  };
+  const absl::Time limit = absl::Now() + Patience(absl::Seconds(30));
+  while (there() != named && absl::Now() < limit) std::this_thread::yield();
+  EXPECT_EQ(there(), named);
+  cluster_->KillWorker();
+  cluster_->KillController();
+  EXPECT_OK(cluster_->VerifyController());
 }
 
 TEST_F(ControlPathTest, AJobForAMachineThatIsNotThereWaitsAndSaysWhatLacks) {

@@ -58,6 +58,10 @@ void Client::Start() {
 
 void Client::Ask(std::function<void(std::shared_ptr<bool>)> call, std::shared_ptr<bool> answered) {
   if (*answered) return;
+  // As studioctl does: whatever the store lacks goes first.
+  for (const auto& [sha256, bytes] : InputBlobs()) {
+    if (controller_.process().alive) controller_.Put(sha256, bytes);
+  }
   // The request may be lost on its way.
   if (controller_.process().alive && !random_.Chance(10)) {
     engine_.After(random_.Ms(0, 50), nullptr, [this, call, answered] {

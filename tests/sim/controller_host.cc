@@ -4,6 +4,11 @@
 #include <utility>
 
 namespace studio::sim {
+namespace {
+
+constexpr absl::Duration kKeepUploads = absl::Seconds(60);
+
+}  // namespace
 
 absl::StatusOr<std::vector<v1::Progress>> SimLogs::AppendPoints(const std::string& job_id, int attempt,
                                                                 const std::vector<v1::Progress>& points) {
@@ -31,6 +36,15 @@ void ControllerHost::Start() {
   options.now = [this] { return engine_.now(); };
   options.post = options.post_logs = [this](std::function<void()> task) { Run(std::move(task)); };
   options.has_blob = [this](const v1::FileRef& file) { return content_.count(file.sha256()) > 0; };
+  options.remove_blob = [this](const std::string& sha256, absl::Duration untouched) -> int64_t {
+    if (content_.count(sha256) == 0 || engine_.now() - put_[sha256] < untouched) return 0;
+    history_.Removed(sha256);
+    content_.erase(sha256);
+    return 1;
+  };
+  // Short, so that a run is long enough for all of it.
+  options.superseded_grace = absl::Seconds(5);
+  options.keep_jobs = 6;
   options.on_failure = [this](const absl::Status&) {
     // As the server does: the process ends as soon as it has returned.
     engine_.At(engine_.now(), &process_, [] { throw Crash(); });
@@ -40,6 +54,23 @@ void ControllerHost::Start() {
     history_.Violation("Starts", std::string(started.message()));
   }
   Run([] {});
+  KeepHouse();
+}
+
+void ControllerHost::Put(const std::string& sha256, const std::string& bytes) {
+  content_[sha256] = bytes;
+  put_[sha256] = engine_.now();
+}
+
+void ControllerHost::KeepHouse() {
+  engine_.After(absl::Seconds(15), &process_, [this] {
+    std::vector<std::string> old;
+    for (const auto& [sha256, bytes] : content_) {
+      if (engine_.now() - put_[sha256] >= kKeepUploads) old.push_back(sha256);
+    }
+    Run([this, old] { loop_->CollectUploads(old, kKeepUploads); });
+    KeepHouse();
+  });
 }
 
 void ControllerHost::Kill() {

@@ -42,13 +42,16 @@ class ControllerHost {
   const SimProcess& process() const { return process_; }
   controller::ControllerLoop& loop() { return *loop_; }
   // Blobs of the content store, by hash: durable.
-  std::map<std::string, std::string>& content() { return content_; }
+  const std::map<std::string, std::string>& content() const { return content_; }
+  void Put(const std::string& sha256, const std::string& bytes);
 
   // On the loop's thread, as soon as the process runs.
   void Run(Engine::Task task);
 
  private:
   void AfterTask();
+  // As the server's housekeeper.
+  void KeepHouse();
 
   Engine& engine_;
   History& history_;
@@ -57,6 +60,7 @@ class ControllerHost {
   SimLogs logs_;
   SimProcess process_;
   std::map<std::string, std::string> content_;
+  std::map<std::string, absl::Time> put_;
   std::unique_ptr<SimStore> store_;
   std::unique_ptr<controller::ControllerLoop> loop_;
   absl::Time next_tick_ = absl::InfiniteFuture();

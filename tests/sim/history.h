@@ -31,6 +31,10 @@ class History {
 
   // The store made this record durable.
   void Durable(const v1::JobRecord& record);
+  // The store has it in its archive: its files may go.
+  void Archived(const std::string& job_id) { archived_.insert(job_id); }
+  // The controller takes a blob from its content store.
+  void Removed(const std::string& sha256);
   // The client was told that its request is this job.
   void SubmitAnswered(const std::string& request_id, const v1::JobRecord& answer);
   void CancelAnswered(const v1::JobRecord& answer);
@@ -81,6 +85,7 @@ class History {
   std::vector<std::pair<std::string, std::string>> violations_;
 
   std::map<std::string, v1::JobRecord> jobs_;
+  std::set<std::string> archived_;
   std::map<std::string, std::string> by_request_;
   std::map<std::string, std::string> answered_;
   std::set<std::string> cancels_;

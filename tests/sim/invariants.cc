@@ -121,6 +121,18 @@ void History::CheckEnd(const v1::JobRecord& record, const v1::Attempt& attempt) 
   }
 }
 
+void History::Removed(const std::string& sha256) {
+  Note(absl::StrCat("blob ", sha256.substr(0, 8), " is collected"));
+  for (const auto& [id, job] : jobs_) {
+    if (archived_.count(id) > 0) continue;
+    bool named = false;
+    for (const v1::Input& input : job.inputs()) named = named || input.artifact().files(0).sha256() == sha256;
+    for (const v1::FileRef& file : job.result().files()) named = named || file.sha256() == sha256;
+    for (const v1::CheckpointShard& shard : job.checkpoint().shards()) named = named || shard.file().sha256() == sha256;
+    if (named) Violation("WhatIsNamedIsThere", absl::StrCat("a blob of ", id, " was collected"));
+  }
+}
+
 void History::SubmitAnswered(const std::string& request_id, const v1::JobRecord& answer) {
   Note(absl::StrCat("the client learns that ", request_id, " is ", answer.id()));
   const auto durable = jobs_.find(answer.id());

@@ -49,7 +49,7 @@ absl::StatusOr<v1::Artifact> SimArtifacts::Publish(const std::string& folder, co
     file.set_path(name);
     file.set_size_bytes(static_cast<int64_t>(bytes.size()));
     file.set_sha256(HashOf(bytes));
-    controller_.content()[file.sha256()] = bytes;
+    controller_.Put(file.sha256(), bytes);
   }
   return artifact;
 }

@@ -27,6 +27,7 @@ class Handle : public worker::RankProcess {
   void Kill(int signal) override {
     if (agent_.alive && agent_.life == life_) rank_->EndSoon(absl::Milliseconds(5), {0, signal});
   }
+  void HoldOutput(bool) override {}
   int pid() const override { return rank_->pid(); }
   bool ended() const override { return rank_->ended(); }
   worker::KillWatch::Signs KillSigns() override { return {}; }

@@ -9,6 +9,13 @@ void SimStore::Commit(controller::Batch batch, Done done) {
   if (writing_.empty()) StartWrite();
 }
 
+void SimStore::FindArchived(int64_t number, Found found) {
+  Commit({}, [this, number, found = std::move(found)](const absl::Status& status) {
+    if (!status.ok()) return found(status);
+    disk_.durable.FindArchived(number, found);
+  });
+}
+
 void SimStore::StartWrite() {
   writing_.swap(queue_);
   const absl::Duration time = disk_.slow ? disk_.random.Ms(1, 2000) : disk_.random.Ms(0, 3);
@@ -18,8 +25,10 @@ void SimStore::StartWrite() {
 void SimStore::MakeDurable(std::deque<Waiting>& group) {
   for (Waiting& waiting : group) {
     std::vector<std::shared_ptr<const v1::JobRecord>> jobs = waiting.batch.jobs;
+    const std::vector<int64_t> archived = waiting.batch.archived;
     disk_.durable.Commit(std::move(waiting.batch), [](const absl::Status&) {});
     for (const auto& job : jobs) history_.Durable(*job);
+    for (const int64_t number : archived) history_.Archived(controller::JobId(number));
   }
 }
 

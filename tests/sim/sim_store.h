@@ -35,6 +35,7 @@ class SimStore : public controller::Store {
 
   absl::StatusOr<controller::StoreContents> LoadAll() override { return disk_.durable.LoadAll(); }
   void Commit(controller::Batch batch, Done done) override;
+  void FindArchived(int64_t number, Found found) override;
   // The process died: what was being written is there, or is not.
   void Die();
 

@@ -16,8 +16,8 @@ namespace studio::sim {
 namespace {
 
 const absl::Time kStart = absl::FromUnixSeconds(1'000'000'000);
-// Journals are rewritten at each start; between two, a run's worth of records.
-constexpr int64_t kMaxJournalBytes = 1 << 20;
+// Journals are rewritten when they have grown to twice of what matters.
+constexpr int64_t kMaxJournalBytes = 128 << 10;
 
 // Of two machines that are gone for good, one is vouched for: its jobs need not wait for the fence.
 void ConfirmDead(ControllerHost& controller, History& history, int worker) {
@@ -67,7 +67,6 @@ Outcome Play(const Scenario& scenario, bool keep_lines) {
   Engine engine;
   History history(engine, keep_lines);
   ControllerHost controller(engine, history, scenario.seed);
-  controller.content() = InputBlobs();
   std::map<std::string, JobScript> scripts;
   for (const JobScript& job : scenario.jobs) scripts[absl::StrCat("r", job.number)] = job;
   history.verifies = [&](const v1::CheckpointManifest& manifest) {

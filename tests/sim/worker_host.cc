@@ -13,6 +13,8 @@ namespace {
 
 constexpr char kStateDir[] = "/state";
 constexpr char kJournal[] = "/state/journal";
+// Little, so that a run rewrites it often.
+constexpr int64_t kCompactBytes = 4 << 10;
 constexpr char kBootIdFolder[] = "/proc/sys/kernel/random";
 
 v1::Inventory InventoryOf(int devices) {
@@ -74,7 +76,7 @@ void WorkerHost::StartAgent() {
     const auto start = [&]() -> absl::Status {
       ASSIGN_OR_RETURN(const worker::Identity identity,
                        worker::StartIdentity(disk_, kStateDir, name_, static_cast<uint64_t>(name_[1] - '0')));
-      ASSIGN_OR_RETURN(journal_, worker::Journal::Open(disk_, kJournal));
+      ASSIGN_OR_RETURN(journal_, worker::Journal::Open(disk_, kJournal, kCompactBytes));
       history_.Note(absl::StrCat(identity.worker_id, " starts, incarnation ", identity.incarnation));
       worker::Agent::Options options;
       options.seed = random_.Next();

@@ -19,6 +19,9 @@ struct Overloaded : Ts... {
 template <typename... Ts>
 Overloaded(Ts...) -> Overloaded<Ts...>;
 
+// Far above what an attempt says in a day.
+constexpr size_t kMaxEvents = 10'000;
+
 bool IsEnd(v1::AttemptState state) { return state >= v1::ATTEMPT_SUCCEEDED; }
 
 WorkerSession::Options SessionOptions(const v1::Hello& hello, uint64_t seed, const Journal& journal) {
@@ -78,6 +81,7 @@ void Agent::Do(SessionActions actions) {
   }
   doing_ = false;
   StopThoseAlone();
+  HoldOutputOfRanks();
   SetTimer();
   MaybeDrained();
 }
@@ -194,12 +198,19 @@ AttemptRun* Agent::Find(const v1::AttemptKey& key) {
 }
 
 void Agent::OnAttemptEvent(v1::AttemptEvent event) {
+  // States are never dropped; what a long absence piles up beside them is.
+  if (event.evaluations_size() + event.samples_size() > 0 && session_.unacknowledged_events() > kMaxEvents) {
+    ++left_out_;
+    return;
+  }
   v1::WorkerUp up;
   const v1::AttemptKey key = event.key();
   const v1::AttemptState state = event.state();
+  const v1::Reason reason = event.reason();
   *up.mutable_attempt() = std::move(event);
   SessionActions actions = session_.Report(std::move(up));
   if (IsEnd(state)) {
+    ++ends_[{state, reason}];
     v1::RunningAttempt& ended = ended_[std::get<Store>(actions.front()).id];
     *ended.mutable_key() = key;
     ended.set_state(state);
@@ -247,6 +258,40 @@ void Agent::OnEnded(const v1::AttemptKey& key) {
   });
 }
 
+CacheUse Agent::InUse() const {
+  CacheUse use;
+  for (const auto& [unused, run] : attempts_) run->AddUse(use);
+  return use;
+}
+
+void Agent::Describe(MetricsText& text) const {
+  std::map<v1::AttemptState, int> ranks;
+  for (const auto& [unused, run] : attempts_) {
+    if (run->over()) continue;
+    for (const v1::RankAssignment& rank : run->assign().ranks()) {
+      ranks[run->state()] += rank.worker_id() == machine_.worker_id ? 1 : 0;
+    }
+  }
+  for (const v1::AttemptState state : {v1::ATTEMPT_PREPARING, v1::ATTEMPT_STARTING, v1::ATTEMPT_RUNNING}) {
+    text.Gauge("studio_worker_ranks", "Ranks of this worker, by the state of their attempt.",
+               {{"state", v1::AttemptState_Name(state)}}, ranks[state]);
+  }
+  for (const auto& [end, times] : ends_) {
+    text.Counter("studio_worker_attempts_ended_total", "Attempts that ended here, by how and why.",
+                 {{"state", v1::AttemptState_Name(end.first)}, {"reason", v1::Reason_Name(end.second)}}, times);
+  }
+  text.Gauge("studio_worker_connected", "1 while a controller is in contact.", {}, session_.open() ? 1 : 0);
+  text.Counter("studio_worker_dials_total", "Streams dialled; the first is no reconnect.", {}, session_.dials());
+  text.Gauge("studio_worker_unacknowledged", "Events and messages that no controller has acknowledged.", {},
+             static_cast<double>(session_.unacknowledged()));
+  text.Counter("studio_worker_dropped_messages_total", "Log chunks and metric points dropped for want of room.", {},
+               session_.dropped());
+  text.Counter("studio_worker_left_out_total", "Evaluations and samples dropped for want of room.", {}, left_out_);
+  text.Gauge("studio_worker_output_held", "1 while ranks wait with their output for a slow controller.", {},
+             held_ ? 1 : 0);
+  text.Gauge("studio_worker_journal_bytes", "Size of the journal.", {}, static_cast<double>(journal_.bytes()));
+}
+
 void Agent::UpdateHello() {
   std::vector<v1::RunningAttempt> attempts;
   const auto add = [&](const v1::AttemptKey& key, v1::AttemptState state) {
@@ -268,6 +313,14 @@ void Agent::SetTimer() {
 }
 
 void Agent::Tick() { Do(session_.OnTick(machine_.loop.now())); }
+
+// Where a controller is there and slow, its pace is the ranks'. While it is away they go on, and the oldest is dropped.
+void Agent::HoldOutputOfRanks() {
+  const bool hold = session_.congested(held_);
+  if (!hold && !held_) return;
+  held_ = hold;
+  for (const auto& [unused, run] : attempts_) run->HoldOutput(hold);
+}
 
 // Alone is who dialled in vain after the time was up: an agent that stood still, or whose machine slept, asks first.
 void Agent::StopThoseAlone() {

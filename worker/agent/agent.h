@@ -13,10 +13,12 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "common/metrics/metrics.h"
 #include "worker/agent/attempt_run.h"
 #include "worker/agent/controller_link.h"
 #include "worker/agent/journal.h"
@@ -42,6 +44,11 @@ class Agent : public AttemptListener {
   // Hands every attempt back at a checkpoint, then ends the loop. The second time: at once.
   void Drain();
 
+  // What the cache must leave alone.
+  CacheUse InUse() const;
+  // What Prometheus is told (docs/metrics.md).
+  void Describe(MetricsText& text) const;
+
   // OK after a drain; why not, else.
   const absl::Status& outcome() const { return outcome_; }
 
@@ -63,6 +70,7 @@ class Agent : public AttemptListener {
   void SetTimer();
   void Tick();
   void StopThoseAlone();
+  void HoldOutputOfRanks();
   void MaybeDrained();
   void End(absl::Status outcome);
 
@@ -78,6 +86,9 @@ class Agent : public AttemptListener {
   // Reported ends that nobody acknowledged: event id → attempt.
   std::map<int64_t, v1::RunningAttempt> ended_;
   Loop::Timer timer_ = {};
+  std::map<std::pair<v1::AttemptState, v1::Reason>, int64_t> ends_;  // since the start
+  int64_t left_out_ = 0;  // evaluations and samples that nobody could be told
+  bool held_ = false;     // the ranks' output
   // What is left to do, in order; what an action leads to comes after what was there.
   std::deque<SessionAction> actions_;
   bool doing_ = false;

@@ -1,6 +1,9 @@
 // The real studio-worker with the real no-op trainer, against a controller that follows the test's script.
+#include <arpa/inet.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -9,13 +12,20 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "common/artifact/sha256.h"
 #include "common/env/file_lock.h"
 #include "common/env/posix_env.h"
 #include "common/env/posix_launcher.h"
+#include "common/env/unique_fd.h"
+#include "common/metrics/http_get.h"
 #include "common/status/testing.h"
+#include "common/time/patience.h"
+#include "common/version/version.h"
 #include "worker/agent/fake_controller.h"
 
 namespace studio::worker {
@@ -61,6 +71,18 @@ class AgentTest : public testing::Test {
 
   // Returns once every rank is dead: each holds the lock.
   void AwaitRanksDead() { EXPECT_OK(FileLock::Acquire(StateDir() + "/ranks.lock")); }
+
+  // Nobody listens there, though somebody else may soon.
+  static std::string FreeAddress() {
+    const UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address = {};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    EXPECT_EQ(bind(fd.get(), reinterpret_cast<sockaddr*>(&address), size), 0);
+    EXPECT_EQ(getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size), 0);
+    return absl::StrCat("127.0.0.1:", ntohs(address.sin_port));
+  }
 
   std::string StateDir() const { return root_ + "/state"; }
 
@@ -514,6 +536,58 @@ TEST_F(AgentTest, SigtermHandsBackAtACheckpointAndEndsWell) {
   EXPECT_EQ(end.reason(), v1::WORKER_DRAINED);
   EXPECT_EQ(AwaitCheckpoint().manifest().step(), Steps().back());
   EXPECT_EQ(AwaitWorkerEnd(), (ProcessEnd{0, 0}));
+}
+
+TEST_F(AgentTest, EndsWhereTheControllerSpeaksAnotherProtocol) {
+  controller_->SetProtocol(kMaxProtocol + 1);
+  StartWorker();
+  EXPECT_EQ(AwaitWorkerEnd(), (ProcessEnd{1, 0}));
+}
+
+TEST_F(AgentTest, TellsPrometheusWhatHappened) {
+  const std::string address = FreeAddress();
+  StartWorker({"--metrics-listen", address});
+  Assign({{"noop.fail", "crash"}, {"noop.fail_at", "2"}});
+  controller_->AwaitState(v1::ATTEMPT_FAILED);
+  Assign({{"noop.steps", "1000000"}, {"noop.step_ms", "5"}}, 2);
+  controller_->AwaitState(v1::ATTEMPT_RUNNING, 2);
+  const std::string page = HttpGet(address, "GET /metrics HTTP/1.1\r\n\r\n");
+  for (const char* line :
+       {"studio_worker_ranks{state=\"ATTEMPT_RUNNING\"} 1", "studio_worker_connected 1", "studio_worker_dials_total 1",
+        "studio_worker_attempts_ended_total{reason=\"CRASH\",state=\"ATTEMPT_FAILED\"} 1",
+        "studio_worker_dropped_messages_total 0"}) {
+    EXPECT_THAT(page, HasSubstr(absl::StrCat("\n", line, "\n")));
+  }
+  EXPECT_THAT(page, HasSubstr("studio_worker_journal_bytes "));
+  EXPECT_THAT(page, HasSubstr("studio_worker_uploaded_bytes_total "));
+}
+
+TEST_F(AgentTest, KeepsNoMoreInputsThanItMay) {
+  v1::FileRef file;
+  file.set_path("rows.jsonl");
+  file.set_size_bytes(4);
+  file.set_sha256(Sha256Hex("rows"));
+  ASSERT_OK_AND_ASSIGN(auto writer, controller_->store().Put(file, 0));
+  ASSERT_OK(writer->Append("rows"));
+  ASSERT_OK(writer->Commit());
+  StartWorker();
+  v1::Assign assign = NewAssign({});
+  assign.mutable_job()->mutable_dataset()->set_train_dataframe("rows.jsonl");
+  v1::Input& input = *assign.add_inputs();
+  input.set_field("dataset.train_dataframe");
+  input.mutable_artifact()->set_uri("studio:");
+  input.mutable_artifact()->set_single_file(true);
+  *input.mutable_artifact()->add_files() = file;
+  SendAssign(assign);
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED);
+  kill(worker_->pid(), SIGTERM);
+  EXPECT_EQ(AwaitWorkerEnd(), ProcessEnd{});
+  const auto kept = [&] { return !std::filesystem::is_empty(StateDir() + "/inputs"); };
+  EXPECT_TRUE(kept());
+  StartWorker({"--cache-bytes", "0"});
+  const absl::Time limit = absl::Now() + Patience(absl::Seconds(30));
+  while (kept() && absl::Now() < limit) std::this_thread::yield();
+  EXPECT_FALSE(kept());
 }
 
 TEST_F(AgentTest, ASecondWorkerOnOneStateFolderIsRefused) {

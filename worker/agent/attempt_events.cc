@@ -10,6 +10,8 @@
 namespace studio::worker {
 namespace {
 
+// Of one attempt; a trainer has a handful.
+constexpr int kMaxNotes = 100;
 constexpr absl::Duration kLastWordGrace = absl::Seconds(30);
 
 }  // namespace
@@ -76,6 +78,7 @@ void AttemptRun::SpeakForAll(const v1::TrainerUp& up) {
       break;
     }
     case v1::TrainerUp::kNote: {
+      if (++notes_ > kMaxNotes) break;  // it would fill the journal and the job's record
       v1::AttemptEvent event = NewEvent();
       event.add_notes(up.note());
       listener_.OnAttemptEvent(std::move(event));

@@ -62,7 +62,17 @@ AttemptRun::AttemptRun(const Machine& machine, v1::Assign assign, AttemptListene
       listener_(listener),
       dir_(AttemptDir(machine.state_dir, assign_.key())) {}
 
+void AttemptRun::AddUse(CacheUse& use) const {
+  use.folders.insert(input_folders_.begin(), input_folders_.end());
+  for (const v1::Input& input : assign_.inputs()) {
+    for (const v1::FileRef& file : input.artifact().files()) use.blobs.insert(file.sha256());
+  }
+  for (const v1::CheckpointShard& shard : assign_.checkpoint().shards()) use.blobs.insert(shard.file().sha256());
+  use.since = std::min(use.since, began_);
+}
+
 void AttemptRun::Start() {
+  began_ = machine_.loop.wall_time();
   state_ = v1::ATTEMPT_PREPARING;
   v1::AttemptEvent event = NewEvent();
   for (const std::string& note : AutoFallbacks(assign_.job(), machine_.inventory)) event.add_notes(note);
@@ -79,6 +89,7 @@ void AttemptRun::FetchInputs() {
       PlanLocalJob(assign_.job(), inputs, absl::StrCat(machine_.state_dir, "/inputs"), machine_.shared_roots);
   if (!local.ok()) return FailWith({v1::BAD_INPUT, std::string(local.status().message())});
   local_job_ = std::move(local->job);
+  for (const LocalJob::Fetch& fetch : local->fetches) input_folders_.push_back(fetch.folder);
   if (local->fetches.empty() && !assign_.has_checkpoint()) return StartDataPrep();
 
   if (assign_.has_checkpoint()) resume_dir_ = absl::StrCat(dir_, "/resume");
@@ -312,6 +323,12 @@ void AttemptRun::OnRecorded(int64_t step) {
   order.set_recorded_step(step);
   for (const std::unique_ptr<Rank>& rank : ranks_) {
     if (rank->process != nullptr && !rank->process->ended()) rank->process->Order(order);
+  }
+}
+
+void AttemptRun::HoldOutput(bool hold) {
+  for (const std::unique_ptr<Rank>& rank : ranks_) {
+    if (rank->process != nullptr && !rank->process->ended()) rank->process->HoldOutput(hold);
   }
 }
 

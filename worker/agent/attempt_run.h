@@ -24,6 +24,7 @@
 #include "proto/studio/v1/worker.pb.h"
 #include "worker/agent/artifacts.h"
 #include "worker/agent/background.h"
+#include "worker/agent/cache_use.h"
 #include "worker/agent/end_reason.h"
 #include "worker/agent/loop.h"
 #include "worker/agent/rank_log.h"
@@ -70,6 +71,11 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
   // Its epoch is over: every process dies now and nothing is reported.
   void EndNow();
   void OnRecorded(int64_t step);
+  // Its ranks wait with what they print.
+  void HoldOutput(bool hold);
+
+  // Adds what the cache must leave alone.
+  void AddUse(CacheUse& use) const;
 
   const v1::AttemptKey& key() const { return assign_.key(); }
   const v1::Assign& assign() const { return assign_; }
@@ -132,7 +138,9 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
   const std::string dir_;
 
   v1::AttemptState state_ = v1::ATTEMPT_ASSIGNED;
+  absl::Time began_ = absl::InfiniteFuture();  // time of day
   v1::Job local_job_;
+  std::vector<std::string> input_folders_;
   std::string resume_dir_;
   // One process of data preparation, then this worker's ranks.
   std::vector<std::unique_ptr<Rank>> ranks_;
@@ -154,6 +162,7 @@ class AttemptRun : public std::enable_shared_from_this<AttemptRun> {
   bool publishing_ = false;
   bool result_wanted_ = false;
   v1::Artifact result_;
+  int notes_ = 0;
   // Checkpoints that were handed over, by step: this machine's copies go when a newer one is recorded.
   std::map<int64_t, v1::Artifact> published_;
   // Ends work in the background.

@@ -42,6 +42,16 @@ void ChannelProcess::Order(const v1::TrainerDown& order) {
   }
 }
 
+void ChannelProcess::HoldOutput(bool hold) {
+  if (output_over_ || ended_ || hold != watching_output_) return;
+  if (hold) {
+    Unwatch(watching_output_, process_->output());
+  } else {
+    loop_.Watch(process_->output(), [this] { ReadOutput(); });
+    watching_output_ = true;
+  }
+}
+
 // True: something was read, and there may be more.
 bool ChannelProcess::ReadChannel() {
   char bytes[64 << 10];
@@ -71,6 +81,7 @@ bool ChannelProcess::ReadOutput() {
   const ssize_t got = read(process_->output(), bytes, sizeof bytes);
   if (got < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   if (got <= 0) {
+    output_over_ = true;
     Unwatch(watching_output_, process_->output());
     return false;
   }
@@ -84,7 +95,7 @@ void ChannelProcess::OnEnd() {
   Unwatch(watching_end_, process_->ended());
   while (watching_channel_ && ReadChannel()) {
   }
-  while (watching_output_ && ReadOutput()) {
+  while (!output_over_ && ReadOutput()) {
   }
   Unwatch(watching_channel_, process_->channel());
   Unwatch(watching_output_, process_->output());

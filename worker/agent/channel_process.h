@@ -22,6 +22,7 @@ class ChannelProcess : public RankProcess {
 
   void Order(const v1::TrainerDown& order) override;
   void Kill(int signal) override { process_->Kill(signal); }
+  void HoldOutput(bool hold) override;
   int pid() const override { return process_->pid(); }
   bool ended() const override { return ended_; }
   KillWatch::Signs KillSigns() override { return watch_.Look(pid()); }
@@ -39,6 +40,7 @@ class ChannelProcess : public RankProcess {
   FrameDecoder decoder_;
   bool watching_channel_ = false;
   bool watching_output_ = false;
+  bool output_over_ = false;
   bool watching_end_ = false;
   bool ended_ = false;
 };

@@ -71,7 +71,7 @@ void FakeController::OnStream(grpc::ServerReaderWriter<v1::WorkerDown, v1::Worke
     const std::lock_guard<std::mutex> lock(mutex_);
     v1::WorkerDown down;
     if (up.has_hello()) {
-      down.mutable_welcome()->set_protocol(1);
+      down.mutable_welcome()->set_protocol(protocol_);
       down.mutable_welcome()->set_heartbeat_seconds(1);
       down.mutable_welcome()->set_lost_after_seconds(30);
       down.mutable_welcome()->set_transfer_address(absl::StrCat(":", port_));
@@ -92,6 +92,11 @@ void FakeController::OnStream(grpc::ServerReaderWriter<v1::WorkerDown, v1::Worke
 void FakeController::SetAcknowledging(bool on) {
   const std::lock_guard<std::mutex> lock(mutex_);
   acknowledging_ = on;
+}
+
+void FakeController::SetProtocol(int protocol) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  protocol_ = protocol;
 }
 
 void FakeController::Send(v1::WorkerDown message) {

@@ -38,6 +38,8 @@ class FakeController {
   int port() const { return port_; }
 
   void SetAcknowledging(bool on);
+  // What its Welcome says from now on.
+  void SetProtocol(int protocol);
   // Gets the next sequence of the stream. Waits for one.
   void Send(v1::WorkerDown message);
 
@@ -66,6 +68,7 @@ class FakeController {
   grpc::ServerReaderWriter<v1::WorkerDown, v1::WorkerUp>* stream_ = nullptr;
   int64_t sequence_ = 0;
   bool acknowledging_ = true;
+  int protocol_ = 1;
 };
 
 }  // namespace studio::worker

@@ -1,5 +1,6 @@
 #include "worker/agent/journal.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -126,22 +127,35 @@ size_t ReplayJournal(std::string_view bytes, JournalState& state) {
   return used;
 }
 
-absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(Env& env, const std::string& path) {
-  std::unique_ptr<Journal> journal(new Journal());
+absl::StatusOr<std::unique_ptr<Journal>> Journal::Open(Env& env, const std::string& path, int64_t compact_bytes) {
+  std::unique_ptr<Journal> journal(new Journal(env, path, compact_bytes));
   if (env.Exists(path)) {
     ASSIGN_OR_RETURN(const std::string bytes, env.ReadFile(path));
     const size_t used = ReplayJournal(bytes, journal->recovered_);
     journal->dropped_bytes_ = static_cast<int64_t>(bytes.size() - used);
-    RETURN_IF_ERROR(env.WriteFile(path, Compacted(journal->recovered_)));
   }
-  ASSIGN_OR_RETURN(journal->file_, env.OpenAppend(path));
+  journal->state_ = journal->recovered_;
+  RETURN_IF_ERROR(journal->Compact());
   return journal;
+}
+
+absl::Status Journal::Compact() {
+  const std::string bytes = Compacted(state_);
+  RETURN_IF_ERROR(env_.WriteFile(path_, bytes));
+  ASSIGN_OR_RETURN(file_, env_.OpenAppend(path_));
+  bytes_ = static_cast<int64_t>(bytes.size());
+  compact_at_ = std::max(compact_bytes_, 2 * bytes_);
+  return absl::OkStatus();
 }
 
 absl::Status Journal::Append(const JournalRecord& record) {
   unsynced_ = FailpointsSet() ? NameOf(record) : "a record";
   if (FailpointsSet()) Failpoint(absl::StrCat("worker.", unsynced_, ".before"));
-  return file_->Append(Encode(record));
+  const std::string bytes = Encode(record);
+  RETURN_IF_ERROR(file_->Append(bytes));
+  bytes_ += static_cast<int64_t>(bytes.size());
+  state_.Apply(record);
+  return bytes_ > compact_at_ ? Compact() : absl::OkStatus();
 }
 
 absl::Status Journal::Sync() {

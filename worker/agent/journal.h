@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -46,19 +47,33 @@ size_t ReplayJournal(std::string_view bytes, JournalState& state);
 
 class Journal {
  public:
-  static absl::StatusOr<std::unique_ptr<Journal>> Open(Env& env, const std::string& path);
+  // It is rewritten with what still matters at each start, and whenever it has grown to `compact_bytes` and to twice of
+  // what mattered the last time.
+  static constexpr int64_t kCompactBytes = 4 << 20;
+  static absl::StatusOr<std::unique_ptr<Journal>> Open(Env& env, const std::string& path,
+                                                       int64_t compact_bytes = kCompactBytes);
 
   const JournalState& recovered() const { return recovered_; }
   int64_t dropped_bytes() const { return dropped_bytes_; }
+  int64_t bytes() const { return bytes_; }
 
   absl::Status Append(const JournalRecord& record);
   // What was appended is durable.
   absl::Status Sync();
 
  private:
-  Journal() = default;
+  Journal(Env& env, std::string path, int64_t compact_bytes)
+      : env_(env), path_(std::move(path)), compact_bytes_(compact_bytes) {}
+  // The old records or the new ones are there, whatever happens meanwhile.
+  absl::Status Compact();
 
+  Env& env_;
+  const std::string path_;
+  const int64_t compact_bytes_;
   JournalState recovered_;
+  JournalState state_;  // what all records add up to
+  int64_t bytes_ = 0;
+  int64_t compact_at_ = 0;
   int64_t dropped_bytes_ = 0;
   std::string unsynced_;  // what was appended last, for failpoints; empty: nothing since the last sync
   std::unique_ptr<AppendFile> file_;

@@ -1,5 +1,6 @@
 #include "worker/agent/journal.h"
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -90,6 +91,43 @@ TEST_F(JournalTest, CompactsAtItsStart) {
   Reopen();
   ASSERT_OK_AND_ASSIGN(const int64_t after, env_.FileSize(kPath));
   EXPECT_LT(after, before / 100);
+}
+
+TEST_F(JournalTest, CompactsWhileItRuns) {
+  ASSERT_OK_AND_ASSIGN(journal_, Journal::Open(env_, kPath, /*compact_bytes=*/1000));
+  Write({Assigned("j1", 1), Event(1)});
+  int64_t most = 0;
+  for (int64_t id = 2; id <= 1000; ++id) {
+    Write({Event(id), Acknowledged(id)});
+    ASSERT_OK_AND_ASSIGN(const int64_t bytes, env_.FileSize(kPath));
+    EXPECT_EQ(journal_->bytes(), bytes);
+    most = std::max(most, bytes);
+  }
+  EXPECT_LE(most, 1100);
+  const JournalState state = Reopen();
+  EXPECT_THAT(state.attempts, UnorderedElementsAre(Key(Id("j1", 1))));
+  EXPECT_THAT(state.events, UnorderedElementsAre(Key(1)));
+  EXPECT_EQ(state.last_event_id, 1000);
+}
+
+// The disk fails at each of its changes in turn, and the machine with it: the old records are there or the new ones.
+TEST_F(JournalTest, ACrashInTheMidstOfCompactingLosesNothingThatWasSynced) {
+  for (int changes = 0; changes < 200; ++changes) {
+    env_ = MemoryEnv();
+    ASSERT_OK_AND_ASSIGN(journal_, Journal::Open(env_, kPath, /*compact_bytes=*/200));
+    env_.FailAfter(changes, absl::InternalError("the disk is gone"));
+    int64_t synced = 0;
+    for (int64_t id = 1; journal_->Append(Event(id)).ok() && journal_->Sync().ok(); ++id) {
+      synced = id;
+      if (id > 3 && !journal_->Append(Acknowledged(id - 3)).ok()) break;
+    }
+    env_.StopFailing();
+    env_.Crash();
+    const JournalState state = Reopen();
+    for (int64_t id = std::max<int64_t>(1, synced - 2); id <= synced; ++id) {
+      EXPECT_EQ(state.events.count(id), 1) << "event " << id << " of " << synced << " after " << changes << " changes";
+    }
+  }
 }
 
 TEST_F(JournalTest, ACrashLosesNothingThatWasSynced) {

@@ -7,8 +7,12 @@
 
 #include <CLI/CLI.hpp>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
+#include <functional>
+#include <future>
 #include <iostream>
+#include <memory>
 #include <random>
 #include <thread>
 
@@ -16,10 +20,14 @@
 #include "common/env/file_lock.h"
 #include "common/env/posix_env.h"
 #include "common/env/posix_launcher.h"
+#include "common/metrics/metrics.h"
+#include "common/metrics/metrics_server.h"
 #include "common/platform/describe.h"
 #include "common/status/macros.h"
 #include "common/version/version.h"
 #include "worker/agent/agent.h"
+#include "worker/agent/cache.h"
+#include "worker/agent/cache_keeper.h"
 #include "worker/agent/channel_process.h"
 #include "worker/agent/grpc_link.h"
 #include "worker/agent/identity.h"
@@ -30,14 +38,14 @@
 namespace studio::worker {
 namespace {
 
-constexpr int kProtocol = 1;
-
 struct Flags {
   std::string controller = "127.0.0.1:7070";
   std::string state_dir;
   std::string trainer;
   std::string dataprep;
   std::vector<std::string> shared_roots;
+  std::string metrics_listen;
+  int64_t cache_bytes = int64_t{200} << 30;
   double drain_seconds = 60;
   int cpu_ranks = 1;
   bool probe = false;
@@ -107,6 +115,14 @@ absl::StatusOr<ProcessEnd> Verify(const Flags& flags) {
   return process->Reap().value_or(ProcessEnd{.exit_code = 1});
 }
 
+// The page is printed where its figures belong. Empty where the loop has ended.
+std::string OnLoop(Loop& loop, const std::function<std::string()>& print) {
+  auto printed = std::make_shared<std::promise<std::string>>();
+  loop.Post([printed, print] { printed->set_value(print()); });
+  std::future<std::string> page = printed->get_future();
+  return page.wait_for(std::chrono::seconds(2)) == std::future_status::ready ? page.get() : "";
+}
+
 absl::Status Run(Flags flags) {
   PosixEnv env;
   PosixLauncher launcher;
@@ -140,8 +156,8 @@ absl::Status Run(Flags flags) {
   options.seed = random();
   options.drain_grace = absl::Seconds(flags.drain_seconds);
   v1::Hello& hello = options.hello;
-  hello.set_min_protocol(kProtocol);
-  hello.set_max_protocol(kProtocol);
+  hello.set_min_protocol(kMinProtocol);
+  hello.set_max_protocol(kMaxProtocol);
   hello.set_worker_id(identity.worker_id);
   hello.set_incarnation(identity.incarnation);
   hello.set_boot_id(identity.boot_id);
@@ -172,6 +188,26 @@ absl::Status Run(Flags flags) {
               *journal, [&](ControllerLink::Callbacks callbacks) {
                 return std::make_unique<GrpcLink>(loop, flags.controller, std::move(callbacks));
               });
+  Cache cache(flags.state_dir, artifacts->store(), flags.cache_bytes);
+  CacheKeeper cache_keeper(loop, background, cache, [&agent] { return agent.InUse(); });
+  std::unique_ptr<MetricsServer> metrics;
+  if (!flags.metrics_listen.empty()) {
+    ASSIGN_OR_RETURN(metrics, MetricsServer::Start(flags.metrics_listen, [&] {
+                       return OnLoop(loop, [&] {
+                         MetricsText text;
+                         agent.Describe(text);
+                         text.Counter("studio_worker_uploaded_bytes_total",
+                                      "Bytes sent to the controller's content store.", {}, artifacts->sent_bytes());
+                         text.Gauge("studio_worker_cache_bytes",
+                                    "Inputs, token shards and blobs kept here, as last counted.", {},
+                                    static_cast<double>(cache.bytes()));
+                         text.Counter("studio_worker_cache_dropped_bytes_total", "Bytes of these that made room.", {},
+                                      cache.taken_bytes());
+                         return std::move(text).Take();
+                       });
+                     }));
+    spdlog::info("metrics on http://{}/metrics", metrics->address());
+  }
   // Signals arrive on a thread of their own: a handler could not touch the loop.
   std::thread signals([&loop, &agent] {
     sigset_t wanted;
@@ -181,7 +217,9 @@ absl::Status Run(Flags flags) {
     while (sigwait(&wanted, &signal) == 0 && signal != SIGUSR2) loop.Post([&agent] { agent.Drain(); });
   });
   agent.Start();
+  cache_keeper.Start();
   loop.Run();
+  metrics.reset();
   pthread_kill(signals.native_handle(), SIGUSR2);
   signals.join();
   return agent.outcome();
@@ -202,6 +240,11 @@ int main(int argc, char** argv) {
   app.add_option("--dataprep", flags.dataprep,
                  "program that prepares data (default: studio-dataprep beside the trainer)");
   app.add_option("--shared-root", flags.shared_roots, "folder that jobs may name files in by file: URIs (repeatable)");
+  app.add_option("--metrics-listen", flags.metrics_listen, "HOST:PORT of /metrics for Prometheus (default: none)");
+  app.add_option("--cache-bytes", flags.cache_bytes,
+                 "most bytes of inputs, prepared data and blobs that are kept for later jobs")
+      ->check(CLI::NonNegativeNumber)
+      ->capture_default_str();
   app.add_option("--drain-seconds", flags.drain_seconds, "how long ranks may take to checkpoint on SIGTERM")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();

@@ -25,6 +25,7 @@ RankLog::RankLog(Env& env, const std::string& path) {
 }
 
 int64_t RankLog::Append(std::string_view bytes) {
+  if (size_ > kMaxFileBytes) file_ = nullptr;
   if (file_ != nullptr) {
     if (const absl::Status status = file_->Append(bytes); !status.ok()) {
       spdlog::warn("log: {}", status.ToString());

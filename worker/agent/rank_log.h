@@ -14,6 +14,9 @@ namespace studio::worker {
 
 class RankLog {
  public:
+  // Largest local copy: what comes after it only the controller has, which keeps as much.
+  static constexpr int64_t kMaxFileBytes = int64_t{1} << 30;
+
   // A file that cannot be written costs the local copy only.
   RankLog(Env& env, const std::string& path);
 

@@ -34,6 +34,8 @@ class RankProcess {
   // Never waits: an order to a process that does not read is lost, and a grace period deals with it.
   virtual void Order(const v1::TrainerDown& order) = 0;
   virtual void Kill(int signal) = 0;
+  // While held, nothing that it prints is read: once its pipe is full it waits. Its end is noticed all the same.
+  virtual void HoldOutput(bool hold) = 0;
   virtual int pid() const = 0;
   virtual bool ended() const = 0;
   // Once it has ended: whether the kernel killed it for memory.

@@ -2,9 +2,9 @@
 
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
+#include <grpcpp/support/channel_arguments.h>
 #include <spdlog/spdlog.h>
 
-#include <chrono>
 #include <filesystem>
 #include <thread>
 
@@ -14,6 +14,7 @@
 #include "common/artifact/transfer_client.h"
 #include "common/env/posix_env.h"
 #include "common/status/macros.h"
+#include "common/time/jitter.h"
 
 namespace studio::worker {
 namespace {
@@ -23,10 +24,16 @@ bool MayPass(const absl::Status& status) {
          absl::IsAborted(status);
 }
 
-TransferClient ClientFor(const std::string& address, const std::atomic<bool>& cancelled) {
+TransferClient ClientFor(const std::string& address, const std::atomic<bool>& cancelled,
+                         std::atomic<int64_t>* sent_bytes) {
   TransferClient::Options options;
   options.stop = &cancelled;
-  return TransferClient(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()), options);
+  options.sent_bytes = sent_bytes;
+  // A controller's machine that is gone without a word is noticed, whatever a transfer waits for.
+  grpc::ChannelArguments arguments;
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 20'000);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  return TransferClient(grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments), options);
 }
 
 }  // namespace
@@ -48,7 +55,7 @@ void StoreArtifacts::SetAddress(const std::string& announced) {
 absl::Status StoreArtifacts::WithController(const std::atomic<bool>& cancelled,
                                             const std::function<absl::Status(const std::string& address)>& once) {
   // Between whole rounds of the transfer client's own retries: a controller that is away for long.
-  constexpr auto kPause = std::chrono::milliseconds(500);
+  constexpr absl::Duration kPause = absl::Seconds(1);
   while (!cancelled) {
     std::string address;
     {
@@ -58,7 +65,7 @@ absl::Status StoreArtifacts::WithController(const std::atomic<bool>& cancelled,
     const absl::Status status = address.empty() ? absl::UnavailableError("no controller yet") : once(address);
     if (!MayPass(status)) return status;
     spdlog::warn("transfer: {}; trying again", status.ToString());
-    std::this_thread::sleep_for(kPause);
+    std::this_thread::sleep_for(absl::ToChronoMilliseconds(Jittered(kPause)));
   }
   return absl::CancelledError("the attempt is over");
 }
@@ -72,7 +79,7 @@ absl::Status StoreArtifacts::Fetch(const v1::Artifact& artifact, const std::stri
     for (const v1::FileRef& file : artifact.files()) complete = complete && store_->Has(file.sha256());
     if (!complete) {
       RETURN_IF_ERROR(WithController(cancelled, [&](const std::string& address) {
-        return ClientFor(address, cancelled).DownloadToStore(artifact, *store_, {});
+        return ClientFor(address, cancelled, nullptr).DownloadToStore(artifact, *store_, {});
       }));
     }
     placed = store_->PlaceInFolder(artifact, folder, ContentStore::Mode::kLink);
@@ -95,7 +102,10 @@ absl::Status StoreArtifacts::Keep(const std::string& folder, v1::Artifact& artif
 }
 
 absl::StatusOr<v1::Artifact> StoreArtifacts::Publish(const std::string& folder, const std::atomic<bool>& cancelled) {
-  ASSIGN_OR_RETURN(v1::Artifact artifact, HashTree(folder, {}));
+  // A checkpoint's manifest travels in its record, and is written anew from there: sent, it would be a file that nobody
+  // names.
+  const TreeOptions options{.include = [](const std::string& path) { return path != "manifest.pb.txt"; }};
+  ASSIGN_OR_RETURN(v1::Artifact artifact, HashTree(folder, options));
   for (const v1::FileRef& file : artifact.files()) {
     if (file.size_bytes() <= store_->max_blob_bytes()) continue;
     RETURN_IF_ERROR(Keep(folder, artifact));
@@ -106,7 +116,7 @@ absl::StatusOr<v1::Artifact> StoreArtifacts::Publish(const std::string& folder, 
         store_->Add(absl::StrCat(folder, "/", file.path()), file.path(), ContentStore::Mode::kLink).status());
   }
   RETURN_IF_ERROR(WithController(cancelled, [&](const std::string& address) {
-    return ClientFor(address, cancelled).Upload(folder, artifact, {});
+    return ClientFor(address, cancelled, &sent_bytes_).Upload(folder, artifact, {});
   }));
   artifact.set_uri("studio:");
   return artifact;

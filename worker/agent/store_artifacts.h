@@ -6,6 +6,7 @@
 // Safe from any thread.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -31,6 +32,10 @@ class StoreArtifacts : public Artifacts {
   absl::StatusOr<v1::Artifact> Publish(const std::string& folder, const std::atomic<bool>& cancelled) override;
   void Release(const v1::Artifact& artifact) override;
 
+  ContentStore& store() { return *store_; }
+  // Since the start.
+  int64_t sent_bytes() const { return sent_bytes_; }
+
  private:
   StoreArtifacts(std::unique_ptr<ContentStore> store, std::string kept_dir, std::string controller)
       : store_(std::move(store)), kept_dir_(std::move(kept_dir)), controller_(std::move(controller)) {}
@@ -44,6 +49,7 @@ class StoreArtifacts : public Artifacts {
   const std::unique_ptr<ContentStore> store_;
   const std::string kept_dir_;
   const std::string controller_;
+  std::atomic<int64_t> sent_bytes_ = 0;
   std::mutex mutex_;
   std::string address_;  // guarded by mutex_; empty until a controller was reached
 };

@@ -92,7 +92,12 @@ absl::StatusOr<std::optional<ShardSet>> ShardFolder::Load(std::string* damage) c
     return std::nullopt;
   }
   absl::StatusOr<ShardSet> set = Read(path_, *done);
-  if (set.ok()) return *std::move(set);
+  if (set.ok()) {
+    // What was used lately is kept (worker/agent/cache.h).
+    std::error_code ignored;
+    fs::last_write_time(path_, fs::file_time_type::clock::now(), ignored);
+    return *std::move(set);
+  }
   if (absl::IsPermissionDenied(set.status())) return set.status();
   if (damage != nullptr) *damage = std::string(set.status().message());
   return std::nullopt;

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/status/check.h"
+#include "common/version/version.h"
 
 namespace studio::worker {
 namespace {
@@ -18,7 +19,7 @@ WorkerSession::WorkerSession(Options options)
 
 void WorkerSession::Restore(int64_t id, v1::WorkerUp message) {
   STUDIO_CHECK(state_ == State::kAway && id < next_id_) << "event " << id << " of " << next_id_ - 1;
-  outbox_.push_back({id, std::move(message), 0, /*stored=*/true, 0});
+  events_.push_back({id, std::move(message), 0, /*stored=*/true, next_arrival_++, 0});
 }
 
 void WorkerSession::SetAttempts(std::vector<v1::RunningAttempt> attempts) {
@@ -28,13 +29,13 @@ void WorkerSession::SetAttempts(std::vector<v1::RunningAttempt> attempts) {
 
 SessionActions WorkerSession::Report(v1::WorkerUp message) {
   const int64_t id = next_id_++;
-  outbox_.push_back({id, message, 0, /*stored=*/false, 0});
+  events_.push_back({id, message, 0, /*stored=*/false, next_arrival_++, 0});
   return {Store{id, std::move(message)}};
 }
 
 SessionActions WorkerSession::OnStored(int64_t id, absl::Time now) {
-  const auto entry = std::find_if(outbox_.begin(), outbox_.end(), [&](const Entry& e) { return e.id == id; });
-  STUDIO_CHECK(entry != outbox_.end() && !entry->stored) << "event " << id;
+  const auto entry = std::find_if(events_.begin(), events_.end(), [&](const Entry& e) { return e.id == id; });
+  STUDIO_CHECK(entry != events_.end() && !entry->stored) << "event " << id;
   entry->stored = true;
   SessionActions actions;
   Pump(actions, now);
@@ -44,23 +45,35 @@ SessionActions WorkerSession::OnStored(int64_t id, absl::Time now) {
 SessionActions WorkerSession::ReportBuffered(v1::WorkerUp message, absl::Time now) {
   const auto bytes = static_cast<int64_t>(message.ByteSizeLong());
   buffered_bytes_ += bytes;
-  outbox_.push_back({0, std::move(message), bytes, /*stored=*/true, 0});
-  DropBeyondLimit();
+  buffered_.push_back({0, std::move(message), bytes, /*stored=*/true, next_arrival_++, 0});
   SessionActions actions;
   Pump(actions, now);
+  DropBeyondLimit();
   return actions;
 }
 
 void WorkerSession::DropBeyondLimit() {
-  // What was sent keeps its place: an acknowledgement will name it.
-  for (size_t i = first_unsent_; buffered_bytes_ > options_.max_buffered_bytes && i < outbox_.size();) {
-    if (outbox_[i].id == 0) {
-      buffered_bytes_ -= outbox_[i].bytes;
-      outbox_.erase(outbox_.begin() + static_cast<std::ptrdiff_t>(i));
-    } else {
-      ++i;
-    }
+  while (buffered_bytes_ > options_.max_buffered_bytes && !buffered_.empty()) {
+    buffered_bytes_ -= buffered_.front().bytes;
+    buffered_.pop_front();
+    ++dropped_;
   }
+}
+
+size_t WorkerSession::unacknowledged_events() const {
+  const auto sent = std::count_if(sent_.begin(), sent_.end(), [](const Entry& entry) { return entry.id != 0; });
+  return events_.size() + static_cast<size_t>(sent);
+}
+
+void WorkerSession::TakeBackSent() {
+  for (; !sent_.empty(); sent_.pop_back()) {
+    Entry& entry = sent_.back();
+    entry.sequence = 0;
+    buffered_bytes_ += entry.bytes;
+    (entry.id != 0 ? events_ : buffered_).push_front(std::move(entry));
+  }
+  in_flight_bytes_ = in_flight_ = 0;
+  DropBeyondLimit();
 }
 
 SessionActions WorkerSession::OnMessage(const v1::WorkerDown& message, absl::Time now) {
@@ -70,6 +83,7 @@ SessionActions WorkerSession::OnMessage(const v1::WorkerDown& message, absl::Tim
   if (message.has_refused()) return OnRefused(message.refused(), now);
   SessionActions actions;
   Acknowledge(message.acknowledged(), actions);
+  Pump(actions, now);
   if (message.sequence() != 0) {
     if (message.sequence() <= seen_sequence_) return actions;
     if (message.sequence() != seen_sequence_ + 1) {
@@ -83,6 +97,7 @@ SessionActions WorkerSession::OnMessage(const v1::WorkerDown& message, absl::Tim
   if (message.has_welcome()) {
     SessionActions more = OnWelcome(message.welcome(), now);
     std::move(more.begin(), more.end(), std::back_inserter(actions));
+    if (state_ != State::kOpen) return actions;
   } else if (state_ == State::kGreeting) {
     actions.push_back(HangUp{"the controller spoke before its welcome"});
     GoAway(now, absl::ZeroDuration());
@@ -98,6 +113,11 @@ SessionActions WorkerSession::OnMessage(const v1::WorkerDown& message, absl::Tim
 }
 
 SessionActions WorkerSession::OnWelcome(const v1::Welcome& welcome, absl::Time now) {
+  const std::string differ =
+      ProtocolsDiffer("this worker", options_.hello.min_protocol(), options_.hello.max_protocol(),
+                      absl::StrCat("the controller (version ", welcome.controller_version(), ")"), welcome.protocol(),
+                      welcome.protocol());
+  if (!differ.empty()) return OnRefused(differ, now);
   state_ = State::kOpen;
   failures_ = 0;
   heartbeat_interval_ = SecondsOr(welcome.heartbeat_seconds(), 5);
@@ -140,9 +160,8 @@ SessionActions WorkerSession::OnTick(absl::Time now) {
     dialled_ = now;
     greeting_deadline_ = now + options_.greeting_timeout;
     sent_sequence_ = seen_sequence_ = handled_sequence_ = told_handled_ = 0;
-    for (Entry& entry : outbox_) entry.sequence = 0;
-    first_unsent_ = 0;
-    DropBeyondLimit();
+    TakeBackSent();
+    ++dials_;
     actions.push_back(Dial{});
     v1::WorkerUp up;
     *up.mutable_hello() = options_.hello;
@@ -176,21 +195,31 @@ absl::Time WorkerSession::next_tick() const {
 }
 
 void WorkerSession::Acknowledge(int64_t sequence, SessionActions& actions) {
-  while (!outbox_.empty() && outbox_.front().sequence != 0 && outbox_.front().sequence <= sequence) {
-    const Entry& entry = outbox_.front();
-    if (entry.id != 0) actions.push_back(Forget{entry.id});
-    buffered_bytes_ -= entry.bytes;
-    outbox_.pop_front();
-    --first_unsent_;
+  for (; !sent_.empty() && sent_.front().sequence <= sequence; sent_.pop_front()) {
+    if (sent_.front().id != 0) actions.push_back(Forget{sent_.front().id});
+    if (sent_.front().id != 0) continue;
+    in_flight_bytes_ -= sent_.front().bytes;
+    --in_flight_;
   }
 }
 
 void WorkerSession::Pump(SessionActions& actions, absl::Time now) {
-  if (state_ != State::kOpen) return;
-  // In order, and never before it is durable.
-  for (; first_unsent_ < outbox_.size() && outbox_[first_unsent_].stored; ++first_unsent_) {
-    Entry& entry = outbox_[first_unsent_];
+  while (state_ == State::kOpen) {
+    const bool room = in_flight_ == 0 || (in_flight_ < options_.max_in_flight && !buffered_.empty() &&
+                                          in_flight_bytes_ + buffered_.front().bytes <= options_.max_in_flight_bytes);
+    // In order of arrival, but that an event does not wait for room; and never before it is durable.
+    const bool buffered_first =
+        !buffered_.empty() && (events_.empty() || buffered_.front().arrival < events_.front().arrival);
+    std::deque<Entry>& queue = buffered_first && room ? buffered_ : events_;
+    if (queue.empty() || !queue.front().stored) return;
+    Entry& entry = sent_.emplace_back(std::move(queue.front()));
+    queue.pop_front();
     entry.sequence = ++sent_sequence_;
+    if (entry.id == 0) {
+      buffered_bytes_ -= entry.bytes;
+      in_flight_bytes_ += entry.bytes;
+      ++in_flight_;
+    }
     v1::WorkerUp up = entry.message;
     up.set_sequence(entry.sequence);
     SendNow(std::move(up), actions, now);

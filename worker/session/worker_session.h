@@ -14,7 +14,8 @@
 //                    └── refused ──▶ REFUSED      only where no attempt is lost by it; else AWAY, with a long back-off
 //
 // What is reported is kept in order until the controller acknowledged it, and sent again on the next stream.
-// Events are durable (Store first). Buffered messages (progress, logs) live in memory only, up to a limit of bytes.
+// Events are durable (Store first). Buffered messages (progress, logs) live in memory only, up to a limit of bytes, and
+// few of them are under way at a time: where the controller is slow, events overtake them.
 // Threading: belongs to one thread. Deterministic: the same calls and seed give the same actions.
 #pragma once
 
@@ -74,8 +75,12 @@ class WorkerSession {
     // Between tries while a controller refuses a worker that has attempts running.
     absl::Duration refused_backoff = absl::Seconds(60);
     absl::Duration greeting_timeout = absl::Seconds(10);
-    // Buffered messages beyond this are dropped, oldest first.
+    // Buffered messages that wait beyond this are dropped, oldest first.
     int64_t max_buffered_bytes = 64 << 20;
+    // Buffered messages that were sent and not acknowledged; at least one. A controller reads on while fewer than 1,000
+    // are not durable: states and heartbeats never wait for a log.
+    int64_t max_in_flight_bytes = 1 << 20;
+    int64_t max_in_flight = 500;
   };
 
   explicit WorkerSession(Options options);
@@ -107,7 +112,16 @@ class WorkerSession {
   // When the last dial began that found no controller; infinite past where the last one found one.
   absl::Time last_vain_dial() const { return last_vain_dial_; }
   // Events and messages that nobody acknowledged yet.
-  size_t unacknowledged() const { return outbox_.size(); }
+  size_t unacknowledged() const { return events_.size() + buffered_.size() + sent_.size(); }
+  // A controller is there, and takes buffered messages more slowly than they come. `was`: it was before, and is until
+  // half of what made it so is gone.
+  bool congested(bool was = false) const {
+    return open() && buffered_bytes_ > options_.max_buffered_bytes / (was ? 8 : 4);
+  }
+  size_t unacknowledged_events() const;
+  // Since the start: streams dialled, and buffered messages dropped.
+  int64_t dials() const { return dials_; }
+  int64_t dropped() const { return dropped_; }
 
  private:
   enum class State { kAway, kGreeting, kOpen, kRefused };
@@ -117,6 +131,8 @@ class WorkerSession {
     v1::WorkerUp message;
     int64_t bytes;
     bool stored;
+    // Counts up over both queues.
+    int64_t arrival;
     // In this stream; 0: not sent in it.
     int64_t sequence;
   };
@@ -128,6 +144,8 @@ class WorkerSession {
   void SendNow(v1::WorkerUp message, SessionActions& actions, absl::Time now);
   void GoAway(absl::Time now, absl::Duration at_least);
   void DropBeyondLimit();
+  // What was sent in the stream before waits again, in front of what came later.
+  void TakeBackSent();
 
   Options options_;
   State state_ = State::kAway;
@@ -143,11 +161,15 @@ class WorkerSession {
   absl::Duration heartbeat_interval_;
   absl::Duration silence_limit_;
 
-  std::deque<Entry> outbox_;
-  // Entries before this one were sent in this stream, in order; none from it on was.
-  size_t first_unsent_ = 0;
+  // What waits to be sent, each in the order of its arrival, and what was sent in this stream, in that order.
+  std::deque<Entry> events_, buffered_, sent_;
+  int64_t next_arrival_ = 1;
   int64_t next_id_ = 1;
-  int64_t buffered_bytes_ = 0;
+  int64_t buffered_bytes_ = 0;   // that wait
+  int64_t in_flight_bytes_ = 0;  // of buffered messages in sent_
+  int64_t in_flight_ = 0;
+  int64_t dials_ = 0;
+  int64_t dropped_ = 0;
   int64_t sent_sequence_ = 0;
   int64_t seen_sequence_ = 0;
   int64_t handled_sequence_ = 0;

@@ -69,6 +69,7 @@ v1::WorkerDown Order(int64_t sequence) {
 
 v1::WorkerDown Welcome() {
   v1::WorkerDown down;
+  down.mutable_welcome()->set_protocol(1);
   down.mutable_welcome()->set_heartbeat_seconds(5);
   down.mutable_welcome()->set_lost_after_seconds(15);
   return down;
@@ -79,6 +80,8 @@ class WorkerSessionTest : public testing::Test {
   static WorkerSession::Options SomeOptions() {
     WorkerSession::Options options;
     options.hello.set_worker_id("w1");
+    options.hello.set_min_protocol(1);
+    options.hello.set_max_protocol(2);
     options.seed = 7;
     return options;
   }
@@ -291,6 +294,51 @@ TEST_F(WorkerSessionTest, ARefusedWorkerWithWorkRunningTriesAgainLater) {
   refused.set_refused("upgrading");
   EXPECT_THAT(Receive(refused), ElementsAre("hang up: upgrading"));
   EXPECT_EQ(session_.next_tick() - clock_.Now(), absl::Seconds(60));
+}
+
+TEST_F(WorkerSessionTest, GivesUpOnAControllerThatSpeaksAnotherProtocol) {
+  for (const auto& [protocol, who] : {std::pair(0, "the controller (version 9.9)"), std::pair(3, "this worker")}) {
+    WorkerSession session(SomeOptions());
+    session.OnTick(clock_.Now());
+    v1::WorkerDown welcome = Welcome();
+    welcome.mutable_welcome()->set_protocol(protocol);
+    welcome.mutable_welcome()->set_controller_version("9.9");
+    const std::vector<std::string> names = Names(session.OnMessage(welcome, clock_.Now()));
+    ASSERT_EQ(names.size(), 2);
+    EXPECT_EQ(names[1], absl::StrCat("give up: the controller (version 9.9) speaks protocol ", protocol, " to ",
+                                     protocol, ", this worker 1 to 2: upgrade ", who));
+    EXPECT_FALSE(session.open());
+  }
+}
+
+TEST_F(WorkerSessionTest, AnEventOvertakesWhatASlowControllerHasNoRoomFor) {
+  WorkerSession::Options options = SomeOptions();
+  const auto bytes = static_cast<int64_t>(Step(1).ByteSizeLong());
+  options.max_in_flight_bytes = 2 * bytes;
+  options.max_buffered_bytes = 8 * bytes;
+  WorkerSession session(options);
+  session.OnTick(clock_.Now());
+  session.OnMessage(Welcome(), clock_.Now());
+  std::vector<std::string> sent;
+  const auto step = [&](int64_t number) {
+    for (const std::string& name : Names(session.ReportBuffered(Step(number), clock_.Now()))) sent.push_back(name);
+  };
+  for (int64_t number = 1; number <= 5; ++number) step(number);
+  EXPECT_THAT(sent, ElementsAre("send step 1 #1 ack 0", "send step 2 #2 ack 0"));
+  EXPECT_TRUE(session.congested());
+  session.Report(State(v1::ATTEMPT_RUNNING));
+  EXPECT_THAT(Names(session.OnStored(1, clock_.Now())), ElementsAre("send state 4 #3 ack 0"));
+  // Room for one.
+  EXPECT_THAT(Names(session.OnMessage(Ack(1), clock_.Now())), ElementsAre("send step 3 #4 ack 0"));
+  for (int64_t number = 6; number <= 15; ++number) step(number);
+  EXPECT_EQ(session.dropped(), 4);  // 12 waited, 8 have room
+  session.OnDisconnected(absl::UnavailableError("reset"), clock_.Now());
+  EXPECT_FALSE(session.congested());  // a controller that is away holds nobody up
+  clock_.Advance(session.next_tick() - clock_.Now());
+  session.OnTick(clock_.Now());
+  // What was under way is the oldest, so it goes for what came later; the event is there.
+  EXPECT_THAT(Names(session.OnMessage(Welcome(), clock_.Now())),
+              ElementsAre("send state 4 #1 ack 0", "send step 8 #2 ack 0", "send step 9 #3 ack 0", "deliver 0"));
 }
 
 TEST_F(WorkerSessionTest, ALongAbsenceDropsTheOldestProgressAndNoEvent) {

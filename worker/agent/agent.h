@@ -57,6 +57,7 @@ class Agent : public AttemptListener {
   void Handle(const v1::WorkerDown& down);
   void HandleAssign(const v1::Assign& assign);
   void StartAttempt(const v1::Assign& assign);
+  void EndDead(const AttemptId& id, const v1::AttemptKey& key);
   AttemptRun* Find(const v1::AttemptKey& key);
   void Record(const JournalRecord& record);
   void UpdateHello();

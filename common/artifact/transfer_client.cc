@@ -184,7 +184,10 @@ absl::Status TransferClient::DownloadFile(const v1::FileRef& file, const std::st
       return absl::DataLossError(absl::StrCat("the bytes that came have SHA-256 ", hash.Hex(), ", not ", file.sha256(),
                                               ": nothing was kept; try again"));
     }
-    RETURN_IF_ERROR(SyncFile(fd, part));
+    if (const absl::Status synced = SyncFile(fd, part); !synced.ok()) {
+      (void)RemoveFile(part);  // gone on with, it would be taken for what was never written
+      return synced;
+    }
     return MoveDurably(part, path);
   });
 }

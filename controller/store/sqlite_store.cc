@@ -5,6 +5,7 @@
 #include <cstdio>
 
 #include "absl/strings/str_cat.h"
+#include "common/artifact/file_io.h"
 #include "common/status/macros.h"
 
 namespace studio::controller {
@@ -75,10 +76,26 @@ absl::Status Damaged(const std::string& what) {
   return absl::DataLossError(absl::StrCat("store: ", what, " is damaged; restore the state folder from a backup"));
 }
 
+// Moves the log into the file once it is long enough, as SQLite does by itself; but a disk that fails at it is not
+// asked again at the next commit: SQLite hides that failure, this one fails the commit.
+int MoveLog(void*, sqlite3* database, const char* name, int pages) {
+  constexpr int kLongPages = 1000;
+  if (pages < kLongPages) return SQLITE_OK;
+  const int code = sqlite3_wal_checkpoint_v2(database, name, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  return code == SQLITE_BUSY || code == SQLITE_LOCKED ? SQLITE_OK : code;  // a backup reads: next time
+}
+
+// Closes without writing anything: not to a disk that failed.
+void Abandon(sqlite3* database) {
+  sqlite3_db_config(database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  sqlite3_close(database);
+}
+
 absl::Status Prepare(sqlite3* database) {
   RETURN_IF_ERROR(Execute(database, "pragma locking_mode=exclusive"));
   RETURN_IF_ERROR(Execute(database, "pragma journal_mode=wal"));
   RETURN_IF_ERROR(Execute(database, "pragma synchronous=full"));
+  sqlite3_wal_hook(database, MoveLog, nullptr);
   Statement version(database, "pragma user_version");
   RETURN_IF_ERROR(version.Step().status());
   const int64_t found = version.Int(0);
@@ -161,8 +178,10 @@ absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string
   sqlite3* database = nullptr;
   const int code = sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
   absl::Status status = code == SQLITE_OK ? Prepare(database) : Error(database, "open " + path);
+  // SQLite does so, too, when it makes its files, and passes over a disk that cannot.
+  if (status.ok()) status = SyncFolder(FolderOf(path));
   if (!status.ok()) {
-    sqlite3_close(database);
+    Abandon(database);
     return absl::Status(status.code(), absl::StrCat(path, ": ", status.message()));
   }
   return std::unique_ptr<SqliteStore>(new SqliteStore(database));
@@ -177,7 +196,11 @@ SqliteStore::~SqliteStore() {
   }
   wake_.notify_one();
   writer_.join();
-  sqlite3_close(database_);
+  if (failure_.ok()) {
+    sqlite3_close(database_);
+  } else {
+    Abandon(database_);
+  }
 }
 
 absl::StatusOr<StoreContents> SqliteStore::LoadAll() {

@@ -129,7 +129,7 @@ void Agent::DoOne(SessionAction& action) {
                    JournalRecord record;
                    record.set_acknowledged(forget.id);
                    // Not synced: an event that comes twice changes nothing.
-                   if (const absl::Status status = journal_.Append(record); !status.ok()) End(status);
+                   if (const absl::Status status = journal_.Append(record); !status.ok()) Fail(status);
                    if (ended_.erase(forget.id) > 0) UpdateHello();
                  },
                  [&](const Deliver& deliver) {
@@ -146,7 +146,11 @@ void Agent::Record(const JournalRecord& record) {
   if (status.ok()) status = journal_.Sync();
   // Without a journal nothing may be promised any more. Ranks end with this process, and the controller knows by its
   // next incarnation.
-  if (!status.ok()) End(status);
+  if (!status.ok()) Fail(status);
+}
+
+void Agent::Fail(const absl::Status& why) {
+  End(absl::Status(why.code(), absl::StrCat(why.message(), "; see to the disk, then start this worker again")));
 }
 
 void Agent::Handle(const v1::WorkerDown& down) {

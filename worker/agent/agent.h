@@ -41,6 +41,8 @@ class Agent : public AttemptListener {
   void Start();
   // Hands every attempt back at a checkpoint, then ends the loop. The second time: at once.
   void Drain();
+  // What this worker's promises rest on is broken: ends the loop with it.
+  void Fail(const absl::Status& why);
 
   // OK after a drain; why not, else.
   const absl::Status& outcome() const { return outcome_; }

@@ -132,9 +132,13 @@ absl::Status Run(Flags flags) {
   if (journal->dropped_bytes() > 0) {
     spdlog::warn("the journal ended in {} bytes of a write that was cut short", journal->dropped_bytes());
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<StoreArtifacts> artifacts,
-                   StoreArtifacts::Open(absl::StrCat(flags.state_dir, "/content"),
-                                        absl::StrCat(flags.state_dir, "/kept"), flags.controller));
+  EventLoop loop;
+  Agent* running = nullptr;  // the loop's
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<StoreArtifacts> artifacts,
+      StoreArtifacts::Open(
+          absl::StrCat(flags.state_dir, "/content"), absl::StrCat(flags.state_dir, "/kept"), flags.controller,
+          [&loop, &running](const absl::Status& status) { loop.Post([&running, status] { running->Fail(status); }); }));
 
   Agent::Options options;
   options.seed = random();
@@ -162,7 +166,6 @@ absl::Status Run(Flags flags) {
   spdlog::info("worker {} (start {}) with {}, state in {}", identity.worker_id, identity.incarnation, trainer.path,
                flags.state_dir);
 
-  EventLoop loop;
   ThreadBackground background(loop);
   ChannelLauncher ranks(loop, env, launcher);
   Agent agent(options,
@@ -171,6 +174,7 @@ absl::Status Run(Flags flags) {
               *journal, [&](ControllerLink::Callbacks callbacks) {
                 return std::make_unique<GrpcLink>(loop, flags.controller, std::move(callbacks));
               });
+  running = &agent;
   // Signals arrive on a thread of their own: a handler could not touch the loop.
   std::thread signals([&loop, &agent] {
     sigset_t wanted;

@@ -31,10 +31,12 @@ TransferClient ClientFor(const std::string& address, const std::atomic<bool>& ca
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<StoreArtifacts>> StoreArtifacts::Open(const std::string& content_dir,
-                                                                     const std::string& kept_dir,
-                                                                     const std::string& controller) {
-  ASSIGN_OR_RETURN(std::unique_ptr<ContentStore> store, ContentStore::Open(content_dir, {}));
+absl::StatusOr<std::unique_ptr<StoreArtifacts>> StoreArtifacts::Open(
+    const std::string& content_dir, const std::string& kept_dir, const std::string& controller,
+    std::function<void(const absl::Status&)> on_sync_failure) {
+  ContentStore::Options options;
+  options.on_sync_failure = std::move(on_sync_failure);
+  ASSIGN_OR_RETURN(std::unique_ptr<ContentStore> store, ContentStore::Open(content_dir, std::move(options)));
   return std::unique_ptr<StoreArtifacts>(new StoreArtifacts(std::move(store), kept_dir, controller));
 }
 

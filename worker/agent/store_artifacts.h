@@ -20,10 +20,10 @@ namespace studio::worker {
 class StoreArtifacts : public Artifacts {
  public:
   // `content_dir` holds this machine's store, `kept_dir` what is too large to travel. `controller` is what the agent
-  // dials, HOST:PORT: an announced address without a host is on the same one.
-  static absl::StatusOr<std::unique_ptr<StoreArtifacts>> Open(const std::string& content_dir,
-                                                              const std::string& kept_dir,
-                                                              const std::string& controller);
+  // dials, HOST:PORT: an announced address without a host is on the same one. `on_sync_failure` is the store's.
+  static absl::StatusOr<std::unique_ptr<StoreArtifacts>> Open(
+      const std::string& content_dir, const std::string& kept_dir, const std::string& controller,
+      std::function<void(const absl::Status&)> on_sync_failure = {});
 
   void SetAddress(const std::string& announced) override;
   absl::Status Fetch(const v1::Artifact& artifact, const std::string& folder,

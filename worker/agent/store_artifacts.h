@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <utility>
 
@@ -36,6 +37,8 @@ class StoreArtifacts : public Artifacts {
       : store_(std::move(store)), kept_dir_(std::move(kept_dir)), controller_(std::move(controller)) {}
 
   absl::Status Keep(const std::string& folder, v1::Artifact& artifact);
+  // Removes blobs whose bytes are not what their names say, each looked at once in this process's life.
+  void DropDamaged(const v1::Artifact& artifact);
 
   // Runs `once` against the controller of the moment until it is done or fails for good.
   absl::Status WithController(const std::atomic<bool>& cancelled,
@@ -45,7 +48,8 @@ class StoreArtifacts : public Artifacts {
   const std::string kept_dir_;
   const std::string controller_;
   std::mutex mutex_;
-  std::string address_;  // guarded by mutex_; empty until a controller was reached
+  std::string address_;             // guarded by mutex_; empty until a controller was reached
+  std::set<std::string> verified_;  // guarded by mutex_: hashes of blobs that were right when looked at
 };
 
 }  // namespace studio::worker

@@ -46,7 +46,9 @@ ExitCode Logs(Connection& connection, const LogFlags& flags) {
     }
     const grpc::Status status = stream->Finish();
     if (status.ok() || console.interrupt.raised()) return kDone;
-    const bool away = status.error_code() == grpc::StatusCode::UNAVAILABLE;
+    // CANCELLED: a controller that stops in a hurry.
+    const bool away =
+        status.error_code() == grpc::StatusCode::UNAVAILABLE || status.error_code() == grpc::StatusCode::CANCELLED;
     if (!away || !reached || ++lost > 60) return Fail(console, connection.Explained(status));
     console.interrupt.WaitFor(wait);
     wait = std::min(2 * wait, absl::Seconds(5));

@@ -26,6 +26,13 @@ bool Transient(const absl::Status& status) {
          absl::IsAborted(status);
 }
 
+// CANCELLED, asked for by nobody here, is gRPC's word for a server that stops before it answers.
+absl::Status FromServer(const grpc::Status& answer) {
+  const absl::Status status = FromGrpc(answer);
+  if (!absl::IsCancelled(status)) return status;
+  return absl::UnavailableError(absl::StrCat("the server went away (", status.message(), ")"));
+}
+
 absl::Status Named(const v1::FileRef& file, const absl::Status& status) {
   if (status.ok()) return status;
   return absl::Status(status.code(), absl::StrCat(file.path(), ": ", status.message()));
@@ -76,7 +83,7 @@ absl::StatusOr<v1::FindMissingResponse> TransferClient::FindMissing(const v1::Ar
   RETURN_IF_ERROR(WithRetries([&] {
     grpc::ClientContext context;
     response.Clear();
-    return FromGrpc(stub_->FindMissing(&context, request, &response));
+    return FromServer(stub_->FindMissing(&context, request, &response));
   }));
   return response;
 }
@@ -135,7 +142,7 @@ absl::Status TransferClient::UploadOnce(const std::string& path, const v1::FileR
   if (open && read.ok() && first) (void)send("");
   if (open && !read.ok()) context.TryCancel();
   if (open && read.ok()) stream->WritesDone();
-  const absl::Status status = FromGrpc(stream->Finish());
+  const absl::Status status = FromServer(stream->Finish());
   if (Stopped()) return Stop();
   return open && !read.ok() ? read : status;
 }
@@ -151,7 +158,7 @@ absl::Status TransferClient::DownloadOnce(const v1::FileRef& file, int64_t offse
   absl::Status used;
   while (used.ok() && stream->Read(&response)) used = Stopped() ? Stop() : use(response.data());
   if (!used.ok()) context.TryCancel();
-  const absl::Status status = FromGrpc(stream->Finish());
+  const absl::Status status = FromServer(stream->Finish());
   return used.ok() ? status : used;
 }
 

@@ -29,7 +29,8 @@ Connection::Connection(const Settings& settings, Console& console)
 
 absl::Status Connection::Explained(const grpc::Status& status) const {
   const absl::Status found = FromGrpc(status);
-  if (absl::IsUnavailable(found)) {
+  // CANCELLED, asked for by nobody here: a controller that stops before it answers.
+  if (absl::IsUnavailable(found) || (absl::IsCancelled(found) && !console_.interrupt.raised())) {
     return absl::UnavailableError(absl::StrCat("the controller at ", address_, " cannot be reached (", found.message(),
                                                "): is it running? --controller or STUDIO_CONTROLLER names another"));
   }

@@ -175,6 +175,27 @@ absl::StatusOr<std::unique_ptr<ContentStore::Writer>> ContentStore::Put(const v1
   return writer;
 }
 
+absl::Status ContentStore::Durably(const std::function<absl::Status()>& sync, const std::string& blob) const {
+  // Asked again, the disk would say that all is well: the kernel has given up what it could not write.
+  if (ill_) return absl::FailedPreconditionError(absl::StrCat(folder_, ": its disk failed to sync; start again"));
+  absl::Status synced = sync();
+  if (synced.ok()) return synced;
+  ill_ = true;
+  if (!blob.empty()) (void)RemoveFile(blob);
+  if (options_.on_sync_failure) options_.on_sync_failure(synced);
+  return synced;
+}
+
+absl::Status ContentStore::SyncEntry(const std::string& blob) const {
+  std::lock_guard<std::mutex> lock(entry_mutex_);
+  return Durably(
+      [&] {
+        RETURN_IF_ERROR(SyncFolder(FolderOf(blob)));
+        return SyncFolder(FolderOf(FolderOf(blob)));  // it may be the first of its folder
+      },
+      blob);
+}
+
 absl::StatusOr<v1::FileRef> ContentStore::Add(const std::string& path, const std::string& name, Mode mode) {
   ASSIGN_OR_RETURN(const v1::Artifact found, HashTree(path, {}));
   if (!found.single_file()) return absl::InvalidArgumentError(absl::StrCat(path, ": is a folder, not a file"));
@@ -187,13 +208,12 @@ absl::StatusOr<v1::FileRef> ContentStore::Add(const std::string& path, const std
     RETURN_IF_ERROR(MakeFolders(FolderOf(blob)));
     {
       ASSIGN_OR_RETURN(const Fd fd, OpenForRead(path));
-      RETURN_IF_ERROR(SyncFile(fd, path));
+      RETURN_IF_ERROR(Durably([&] { return SyncFile(fd, path); }, ""));
     }
     ASSIGN_OR_RETURN(const bool linked, Link(path, blob));
     if (linked) {
       chmod(blob.c_str(), 0444);
-      RETURN_IF_ERROR(SyncFolder(FolderOf(blob)));
-      RETURN_IF_ERROR(SyncFolder(FolderOf(FolderOf(blob))));
+      RETURN_IF_ERROR(SyncEntry(blob));
       std::lock_guard<std::mutex> lock(mutex_);
       total_bytes_ += file.size_bytes();
       return file;
@@ -296,8 +316,7 @@ absl::Status ContentStore::Share(const std::string& sha256, ContentStore& other)
   ASSIGN_OR_RETURN(const bool linked, Link(from, to));
   if (!linked) RETURN_IF_ERROR(CopyVerified(from, to, sha256));
   chmod(to.c_str(), 0444);
-  RETURN_IF_ERROR(SyncFolder(FolderOf(to)));
-  RETURN_IF_ERROR(SyncFolder(FolderOf(FolderOf(to))));
+  RETURN_IF_ERROR(other.SyncEntry(to));
   std::lock_guard<std::mutex> lock(other.mutex_);
   other.total_bytes_ += SizeOf(to);
   return absl::OkStatus();
@@ -357,17 +376,20 @@ absl::Status ContentStore::Writer::Commit() {
     return absl::DataLossError(absl::StrCat(file_.path(), ": the bytes that came have SHA-256 ", found, ", not ",
                                             file_.sha256(), ": nothing was kept; send it again"));
   }
-  RETURN_IF_ERROR(SyncFile(fd_, path_));
+  if (const absl::Status synced = store_.Durably([&] { return SyncFile(fd_, path_); }, ""); !synced.ok()) {
+    Discard();
+    return synced;
+  }
   fchmod(fd_.get(), 0444);
   futimens(fd_.get(), nullptr);  // its last bytes may have come long ago
   const std::string blob = store_.Blob(file_.sha256());
   RETURN_IF_ERROR(MakeFolders(FolderOf(blob)));
   std::lock_guard<std::mutex> lock(store_.mutex_);
   const bool is_new = SizeOf(blob) < 0;
-  RETURN_IF_ERROR(MoveDurably(path_, blob));
-  RETURN_IF_ERROR(SyncFolder(FolderOf(FolderOf(blob))));  // it may be the first of its folder
-  if (is_new) store_.total_bytes_ += file_.size_bytes();
+  if (rename(path_.c_str(), blob.c_str()) != 0) return FileError(errno, absl::StrCat("move ", path_, " to"), blob);
   path_.clear();
+  RETURN_IF_ERROR(store_.SyncEntry(blob));
+  if (is_new) store_.total_bytes_ += file_.size_bytes();
   fd_.Reset(-1);
   return absl::OkStatus();
 }

@@ -14,7 +14,9 @@
 // store.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -37,6 +39,9 @@ class ContentStore {
     int64_t max_blob_bytes = int64_t{1} << 30;
     // Of all blobs together. 0: what the disk holds.
     int64_t quota_bytes = 0;
+    // Runs when the disk could not sync a blob, on the thread that asked for it: the blob is gone, and nothing that
+    // this process hears of that disk afterwards is worth anything. Must not call the store. Empty: nobody is told.
+    std::function<void(const absl::Status&)> on_sync_failure = {};
   };
   // kLink shares the disk blocks, for folders whose users never change a file; kCopy for anybody else's. A link across
   // file systems becomes a copy.
@@ -91,10 +96,17 @@ class ContentStore {
   absl::Status Scan();
   std::string Blob(const std::string& sha256) const;
   absl::Status CheckRoom(const v1::FileRef& file) const;
+  // Where `sync` fails, the blob at that path goes (empty: there is none yet), on_sync_failure runs, and no other sync
+  // is tried: FailedPrecondition.
+  absl::Status Durably(const std::function<absl::Status()>& sync, const std::string& blob) const;
+  // Of a new blob, in its folders.
+  absl::Status SyncEntry(const std::string& blob) const;
 
   const std::string folder_;
   const Options options_;
   const Fd lock_;
+  mutable std::atomic<bool> ill_ = false;  // a sync failed
+  mutable std::mutex entry_mutex_;         // held while folders are synced
   mutable std::mutex mutex_;
   // Under mutex_: blobs being put, with a count of puts so far; bytes of complete blobs.
   std::map<std::string, int> putting_;

@@ -30,6 +30,13 @@ bool Transient(const absl::Status& status) {
          absl::IsAborted(status) || absl::IsDeadlineExceeded(status);
 }
 
+// CANCELLED, asked for by nobody here, is gRPC's word for a server that stops before it answers.
+absl::Status FromServer(const grpc::Status& answer) {
+  const absl::Status status = FromGrpc(answer);
+  if (!absl::IsCancelled(status)) return status;
+  return absl::UnavailableError(absl::StrCat("the server went away (", status.message(), ")"));
+}
+
 absl::Status Named(const v1::FileRef& file, const absl::Status& status) {
   if (status.ok()) return status;
   return absl::Status(status.code(), absl::StrCat(file.path(), ": ", status.message()));
@@ -81,7 +88,7 @@ absl::StatusOr<v1::FindMissingResponse> TransferClient::FindMissing(const v1::Ar
     grpc::ClientContext context;
     context.set_deadline(absl::ToChronoTime(absl::Now() + kFindDeadline));
     response.Clear();
-    return FromGrpc(stub_->FindMissing(&context, request, &response));
+    return FromServer(stub_->FindMissing(&context, request, &response));
   }));
   return response;
 }
@@ -141,7 +148,7 @@ absl::Status TransferClient::UploadOnce(const std::string& path, const v1::FileR
   if (open && read.ok() && first) (void)send("");
   if (open && !read.ok()) context.TryCancel();
   if (open && read.ok()) stream->WritesDone();
-  const absl::Status status = FromGrpc(stream->Finish());
+  const absl::Status status = FromServer(stream->Finish());
   if (Stopped()) return Stop();
   return open && !read.ok() ? read : status;
 }
@@ -157,7 +164,7 @@ absl::Status TransferClient::DownloadOnce(const v1::FileRef& file, int64_t offse
   absl::Status used;
   while (used.ok() && stream->Read(&response)) used = Stopped() ? Stop() : use(response.data());
   if (!used.ok()) context.TryCancel();
-  const absl::Status status = FromGrpc(stream->Finish());
+  const absl::Status status = FromServer(stream->Finish());
   return used.ok() ? status : used;
 }
 
@@ -190,7 +197,10 @@ absl::Status TransferClient::DownloadFile(const v1::FileRef& file, const std::st
       return absl::DataLossError(absl::StrCat("the bytes that came have SHA-256 ", hash.Hex(), ", not ", file.sha256(),
                                               ": nothing was kept; try again"));
     }
-    RETURN_IF_ERROR(SyncFile(fd, part));
+    if (const absl::Status synced = SyncFile(fd, part); !synced.ok()) {
+      (void)RemoveFile(part);  // gone on with, it would be taken for what was never written
+      return synced;
+    }
     return MoveDurably(part, path);
   });
 }

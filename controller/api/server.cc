@@ -89,8 +89,14 @@ absl::Status Server::Open() {
   if (error) return absl::InvalidArgumentError(absl::StrCat("--state-dir ", folder, ": ", error.message()));
   // The jobs' data and their owners' logs are nobody else's business.
   std::filesystem::permissions(folder, std::filesystem::perms::owner_all, error);
-  ASSIGN_OR_RETURN(content_, ContentStore::Open(absl::StrCat(folder, "/", kContentFolder),
-                                                {.quota_bytes = options_.max_content_bytes}));
+  ContentStore::Options content;
+  content.quota_bytes = options_.max_content_bytes;
+  content.on_sync_failure = [this](const absl::Status& status) {
+    spdlog::error("{}: stopping. What was answered is stored; see to the disk, then start again",
+                  std::string(status.message()));
+    if (options_.on_failure) options_.on_failure(status);
+  };
+  ASSIGN_OR_RETURN(content_, ContentStore::Open(absl::StrCat(folder, "/", kContentFolder), content));
   ASSIGN_OR_RETURN(store_, SqliteStore::Open(absl::StrCat(folder, "/", kDatabaseFile)));
   logs_ = std::make_unique<AttemptLogs>(absl::StrCat(folder, "/", kLogsFolder));
   return absl::OkStatus();

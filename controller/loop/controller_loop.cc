@@ -21,7 +21,8 @@ ControllerLoop::ControllerLoop(Store& store, LogKeeper& logs, LoopOptions option
       jobs_(
           store, options_.post,
           [this](const absl::Status& status) {
-            spdlog::error("{}", std::string(status.message()));
+            spdlog::error("{}: stopping. What was answered is stored; see to the disk, then start again",
+                          std::string(status.message()));
             options_.on_failure(status);
           },
           [this](int64_t number, const v1::JobRecord& record) { queue_.Update(number, record); }) {}

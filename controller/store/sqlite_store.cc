@@ -101,11 +101,27 @@ absl::Status CopyBeside(sqlite3* database, const std::string& copy) {
   return status.ok() ? MoveDurably(partial, copy) : status;
 }
 
+// Moves the log into the file once it is long enough, as SQLite does by itself; but a disk that fails at it is not
+// asked again at the next commit: SQLite hides that failure, this one fails the commit.
+int MoveLog(void*, sqlite3* database, const char* name, int pages) {
+  constexpr int kLongPages = 1000;
+  if (pages < kLongPages) return SQLITE_OK;
+  const int code = sqlite3_wal_checkpoint_v2(database, name, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  return code == SQLITE_BUSY || code == SQLITE_LOCKED ? SQLITE_OK : code;  // a backup reads: next time
+}
+
+// Closes without writing anything: not to a disk that failed.
+void Abandon(sqlite3* database) {
+  sqlite3_db_config(database, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
+  sqlite3_close(database);
+}
+
 // Returns the schema that the file has now.
 absl::StatusOr<int> Prepare(sqlite3* database, const std::string& path, SqliteStore::Migration migration) {
   RETURN_IF_ERROR(Execute(database, "pragma locking_mode=exclusive"));
   RETURN_IF_ERROR(Execute(database, "pragma journal_mode=wal"));
   RETURN_IF_ERROR(Execute(database, "pragma synchronous=full"));
+  sqlite3_wal_hook(database, MoveLog, nullptr);
   Statement version(database, "pragma user_version");
   RETURN_IF_ERROR(version.Step().status());
   const auto found = static_cast<int>(version.Int(0));
@@ -226,10 +242,14 @@ struct SqliteStore::Copy {
 absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path, Migration migration) {
   sqlite3* database = nullptr;
   const int code = sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, nullptr);
-  const absl::StatusOr<int> schema =
+  absl::StatusOr<int> schema =
       code == SQLITE_OK ? Prepare(database, path, migration) : absl::StatusOr<int>(Error(database, "open " + path));
+  // SQLite does so, too, when it makes its files, and passes over a disk that cannot.
+  if (schema.ok()) {
+    if (absl::Status synced = SyncFolder(FolderOf(path)); !synced.ok()) schema = synced;
+  }
   if (!schema.ok()) {
-    sqlite3_close(database);
+    Abandon(database);
     return absl::Status(schema.status().code(), absl::StrCat(path, ": ", schema.status().message()));
   }
   return std::unique_ptr<SqliteStore>(new SqliteStore(database, *schema));
@@ -245,7 +265,11 @@ SqliteStore::~SqliteStore() {
   }
   wake_.notify_one();
   writer_.join();
-  sqlite3_close(database_);
+  if (failure_.ok()) {
+    sqlite3_close(database_);
+  } else {
+    Abandon(database_);
+  }
 }
 
 absl::StatusOr<StoreContents> SqliteStore::LoadAll() {

@@ -1,7 +1,7 @@
 #include "tests/faults/fault_proxy.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -13,15 +13,21 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "common/status/macros.h"
+#include "common/time/patience.h"
 
 namespace studio {
 namespace {
 
-sockaddr_in Loopback(int port) {
+absl::StatusOr<sockaddr_in> Parse(const std::string& text) {
+  const std::vector<std::string> parts = absl::StrSplit(text, ':');
+  int port = 0;
+  if (parts.size() != 2 || !absl::SimpleAtoi(parts[1], &port)) return absl::InvalidArgumentError(text);
   sockaddr_in address = {};
   address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   address.sin_port = htons(static_cast<uint16_t>(port));
+  if (inet_pton(AF_INET, parts[0].c_str(), &address.sin_addr) != 1) return absl::InvalidArgumentError(text);
   return address;
 }
 
@@ -32,9 +38,9 @@ void Reset(UniqueFd& fd) {
   fd = UniqueFd();
 }
 
-// Takes what is there to the other side; false once either is gone. Blocks while the other side takes nothing: a
-// connection of a test holds few bytes.
-bool Pass(const UniqueFd& from, const UniqueFd& to) {
+// Takes what is there to the other side and counts it; false once either is gone. Blocks while the other side takes
+// nothing: a connection of a test holds few bytes.
+bool Pass(const UniqueFd& from, const UniqueFd& to, int64_t& passed) {
   char bytes[64 << 10];
   const ssize_t got = read(from.get(), bytes, sizeof bytes);
   if (got <= 0) return got < 0 && (errno == EAGAIN || errno == EINTR);
@@ -43,28 +49,30 @@ bool Pass(const UniqueFd& from, const UniqueFd& to) {
     if (put <= 0) return false;
     sent += put;
   }
+  passed += got;
   return true;
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<FaultProxy>> FaultProxy::Start(const std::string& target) {
-  const std::vector<std::string> parts = absl::StrSplit(target, ':');
-  int port = 0;
-  if (parts.size() != 2 || !absl::SimpleAtoi(parts[1], &port)) return absl::InvalidArgumentError(target);
+absl::StatusOr<std::unique_ptr<FaultProxy>> FaultProxy::Start(const std::string& target, const std::string& listen_on) {
+  ASSIGN_OR_RETURN(const sockaddr_in to, Parse(target));
+  ASSIGN_OR_RETURN(sockaddr_in address, Parse(listen_on));
   UniqueFd listener(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  sockaddr_in address = Loopback(0);
+  const int on = 1;
+  setsockopt(listener.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   socklen_t size = sizeof address;
   if (bind(listener.get(), reinterpret_cast<sockaddr*>(&address), size) != 0 || listen(listener.get(), 64) != 0 ||
       getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
-    return absl::ErrnoToStatus(errno, "listen");
+    return absl::ErrnoToStatus(errno, absl::StrCat("listen on ", listen_on));
   }
+  const std::string host = listen_on.substr(0, listen_on.find(':'));
   return std::unique_ptr<FaultProxy>(
-      new FaultProxy(std::move(listener), absl::StrCat("127.0.0.1:", ntohs(address.sin_port)), port));
+      new FaultProxy(std::move(listener), absl::StrCat(host, ":", ntohs(address.sin_port)), to));
 }
 
-FaultProxy::FaultProxy(UniqueFd listener, std::string address, int target_port)
-    : listener_(std::move(listener)), address_(std::move(address)), target_port_(target_port) {
+FaultProxy::FaultProxy(UniqueFd listener, std::string address, const sockaddr_in& target)
+    : listener_(std::move(listener)), address_(std::move(address)), target_(target) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0) {
     wake_read_ = UniqueFd(ends[0]);
@@ -99,25 +107,48 @@ void FaultProxy::Cut() {
   Wake();
 }
 
+void FaultProxy::HoldAfter(int64_t bytes) {
+  std::lock_guard lock(mutex_);
+  hold_after_ = bytes_up_ + bytes;
+}
+
+absl::Status FaultProxy::AwaitHeld() {
+  std::unique_lock lock(mutex_);
+  const auto limit = absl::ToChronoNanoseconds(Patience(absl::Minutes(1)));
+  if (held_.wait_for(lock, limit, [this] { return hold_up_; })) return absl::OkStatus();
+  return absl::DeadlineExceededError(absl::StrCat(bytes_up_, " bytes went up, and ", hold_after_, " were waited for"));
+}
+
+int64_t FaultProxy::bytes_up() {
+  std::lock_guard lock(mutex_);
+  return bytes_up_;
+}
+
 void FaultProxy::Wake() { [[maybe_unused]] const ssize_t written = write(wake_write_.get(), "x", 1); }
 
 void FaultProxy::Accept() {
   UniqueFd client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!client.valid()) return;
   UniqueFd target(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const sockaddr_in address = Loopback(target_port_);
-  if (connect(target.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) return;
+  if (connect(target.get(), reinterpret_cast<const sockaddr*>(&target_), sizeof target_) != 0) return;
   const int on = 1;
   for (const UniqueFd* fd : {&client, &target}) setsockopt(fd->get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   connections_.push_back({std::move(client), std::move(target)});
 }
 
 void FaultProxy::Carry() {
+  int64_t went_up = 0, went_down = 0;
   for (;;) {
     bool up, down;
     {
       std::lock_guard lock(mutex_);
       if (stopping_) return;
+      bytes_up_ = went_up;
+      if (bytes_up_ >= hold_after_) {
+        hold_up_ = true;
+        hold_after_ = std::numeric_limits<int64_t>::max();
+        held_.notify_all();
+      }
       up = !hold_up_;
       down = !hold_down_;
       if (std::exchange(cut_, false)) {
@@ -140,8 +171,8 @@ void FaultProxy::Carry() {
     }
     for (size_t i = 0; i < connections_.size(); ++i) {
       Connection& connection = connections_[i];
-      if (wait[2 + 2 * i].revents != 0) connection.over |= !Pass(connection.client, connection.target);
-      if (wait[3 + 2 * i].revents != 0) connection.over |= !Pass(connection.target, connection.client);
+      if (wait[2 + 2 * i].revents != 0) connection.over |= !Pass(connection.client, connection.target, went_up);
+      if (wait[3 + 2 * i].revents != 0) connection.over |= !Pass(connection.target, connection.client, went_down);
     }
     std::erase_if(connections_, [](const Connection& connection) { return connection.over; });
     if (wait[1].revents != 0) Accept();

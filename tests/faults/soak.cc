@@ -1,5 +1,6 @@
 // Real faults on real processes, drawn by a seed: SIGKILL and SIGSTOP of controller, workers, trainers and clients,
-// connections cut, and bytes held in one direction or both; then everything heals, and every job must end well.
+// connections cut, and bytes held in one direction or both; then everything heals, and every job must end well. Where
+// this user may make network namespaces, the last worker is in one of its own, and it is packets that are lost there.
 //
 //   bazel run //tests/faults:soak -- [FAULTS] [SEED]
 //
@@ -21,14 +22,12 @@
 #include <string>
 #include <vector>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "common/env/posix_launcher.h"
-#include "common/status/grpc_status.h"
 #include "common/status/macros.h"
+#include "tests/faults/far_side.h"
 #include "tests/faults/fault_proxy.h"
+#include "tests/faults/judge.h"
 #include "tests/integration/cluster.h"
 #include "tests/integration/started_trainers.h"
 
@@ -44,7 +43,13 @@ void Last(int milliseconds) { poll(nullptr, 0, milliseconds); }
 
 class Soak {
  public:
-  Soak(std::string folder, uint64_t seed) : folder_(std::move(folder)), random_(seed), cluster_(folder_, {}) {}
+  // `far`: null where there are no namespaces. Outlives the soak.
+  Soak(std::string folder, uint64_t seed, FarSide* far)
+      : folder_(std::move(folder)),
+        random_(seed),
+        far_(far),
+        host_(far != nullptr ? far->near_address() : "127.0.0.1"),
+        cluster_(folder_, {}, host_) {}
 
   absl::Status Run(int faults) {
     RETURN_IF_ERROR(SetUp());
@@ -54,14 +59,14 @@ class Soak {
       Last(Draw(400));
     }
     RETURN_IF_ERROR(Settle());
-    RETURN_IF_ERROR(Judge());
+    RETURN_IF_ERROR(JudgeAll());
     Report(faults);
     return absl::OkStatus();
   }
 
  private:
   struct Worker {
-    std::unique_ptr<FaultProxy> way;
+    std::unique_ptr<FaultProxy> way;  // null: on the far side
     std::unique_ptr<Process> process;
   };
 
@@ -70,17 +75,18 @@ class Soak {
   int FaultMs() { return Draw(8) == 0 ? 5000 + Draw(2000) : Draw(900); }
 
   absl::Status StartController() {
-    return cluster_.StartController({}, {"--lost-after", "1.5", "--keep-superseded-minutes", "0.03"});
+    return cluster_.StartController({}, {"--lost-after", "1.5", "--keep-superseded-minutes", "0.03", "--insecure"});
   }
   absl::Status StartWorker(int i) {
     LaunchSpec spec;
-    spec.argv = {std::filesystem::absolute("worker/agent/studio-worker").string(),
-                 "--controller",
-                 workers_[i].way->address(),
-                 "--state-dir",
-                 absl::StrCat(folder_, "/worker-", i),
-                 "--trainer",
-                 trainers_->program()};
+    const FaultProxy* way = workers_[i].way.get();
+    if (way == nullptr) spec.argv = far_->prefix();
+    for (const std::string& word :
+         {std::filesystem::absolute("worker/agent/studio-worker").string(), std::string("--controller"),
+          way != nullptr ? way->address() : cluster_.address(), std::string("--state-dir"),
+          absl::StrCat(folder_, "/worker-", i), std::string("--trainer"), trainers_->program()}) {
+      spec.argv.push_back(word);
+    }
     spec.environment = EnvironmentWith({});
     ASSIGN_OR_RETURN(workers_[i].process, launcher_.Launch(spec));
     return absl::OkStatus();
@@ -90,7 +96,10 @@ class Soak {
     ASSIGN_OR_RETURN(trainers_, StartedTrainers::Create(folder_, "tests/noop/noop_trainer"));
     RETURN_IF_ERROR(StartController());
     for (int i = 0; i < kWorkers; ++i) {
-      ASSIGN_OR_RETURN(workers_.emplace_back().way, FaultProxy::Start(cluster_.address()));
+      Worker& worker = workers_.emplace_back();
+      if (far_ == nullptr || i + 1 < kWorkers) {
+        ASSIGN_OR_RETURN(worker.way, FaultProxy::Start(cluster_.address(), host_ + ":0"));
+      }
       RETURN_IF_ERROR(StartWorker(i));
     }
     ASSIGN_OR_RETURN(job_,
@@ -113,20 +122,7 @@ class Soak {
     return absl::OkStatus();
   }
 
-  absl::StatusOr<std::vector<v1::JobRecord>> Jobs() {
-    std::vector<v1::JobRecord> jobs;
-    v1::ListJobsRequest request;
-    request.set_limit(1000);
-    for (;;) {
-      grpc::ClientContext context;
-      context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(2));
-      v1::ListJobsResponse response;
-      RETURN_IF_ERROR(FromGrpc(cluster_.api().ListJobs(&context, request, &response)));
-      jobs.insert(jobs.end(), response.records().begin(), response.records().end());
-      if (!response.more()) return jobs;
-      request.set_before_id(jobs.back().id());
-    }
-  }
+  absl::StatusOr<std::vector<v1::JobRecord>> Jobs() { return ListAllJobs(cluster_.api()); }
 
   absl::Status KeepJobs() {
     for (const std::string& request : std::set<std::string>(wanted_)) RETURN_IF_ERROR(Submit(request));
@@ -191,13 +187,23 @@ class Soak {
         return SubmitAndDie(request);
       }
       case 7:
+        if (worker.way == nullptr) return OneFault();
         ++done_["connections cut"];
         worker.way->Cut();
         return absl::OkStatus();
       default: {
         const int direction = Draw(3);
-        ++done_[direction == 0 ? "partition" : direction == 1 ? "partition, unheard" : "partition, deaf"];
-        worker.way->Hold(direction != 2, direction != 1);
+        const bool up = direction != 2, down = direction != 1;
+        const std::string what = direction == 0   ? "partition"
+                                 : direction == 1 ? "partition, unheard"
+                                                  : "partition, deaf";
+        ++done_[what + (worker.way == nullptr ? ", packets lost" : "")];
+        if (worker.way == nullptr) {
+          RETURN_IF_ERROR(far_->Cut(up, down));
+          Last(FaultMs());
+          return far_->Cut(false, false);
+        }
+        worker.way->Hold(up, down);
         Last(FaultMs());
         if (Draw(2) == 0) worker.way->Cut();
         worker.way->Hold(false, false);
@@ -242,54 +248,14 @@ class Soak {
     return absl::DeadlineExceededError("not settled: " + unsettled);
   }
 
-  absl::Status Judge() {
+  absl::Status JudgeAll() {
     ASSIGN_OR_RETURN(const std::vector<v1::JobRecord> jobs, Jobs());
-    if (jobs.size() != acknowledged_.size()) {
-      return absl::DataLossError(absl::StrCat(jobs.size(), " jobs for ", acknowledged_.size(), " requests"));
-    }
-    std::map<std::string, const v1::JobRecord*> by_id;
-    for (const v1::JobRecord& job : jobs) by_id[job.id()] = &job;
-    for (const auto& [request, id] : acknowledged_) {
-      if (by_id.count(id) == 0) return absl::DataLossError(absl::StrCat(request, ", ", id, ", is gone"));
-    }
-    for (const v1::JobRecord& job : jobs) RETURN_IF_ERROR(JudgeJob(job, jobs.front()));
-    RETURN_IF_ERROR(JudgeOverlaps(by_id));
+    ASSIGN_OR_RETURN(judgement_, Judge(jobs, acknowledged_, kSteps, trainers_->overlaps()));
     for (Worker& worker : workers_) worker.process->Kill(SIGKILL);
     for (Worker& worker : workers_) worker.process.reset();
     cluster_.KillController();
     ASSIGN_OR_RETURN(const std::string verified, cluster_.VerifyController());
     std::printf("%s", verified.c_str());
-    return absl::OkStatus();
-  }
-
-  absl::Status JudgeJob(const v1::JobRecord& job, const v1::JobRecord& other) {
-    int64_t step = 0;
-    for (const v1::Attempt& attempt : job.attempts()) {
-      ++attempts_;
-      fenced_ += attempt.state() == v1::ATTEMPT_FENCED ? 1 : 0;
-      if (attempt.start_step() < step) return absl::DataLossError("steps went back: " + job.ShortDebugString());
-      step = attempt.start_step();
-    }
-    if (job.checkpoint().step() != kSteps) return absl::DataLossError("last checkpoint: " + job.ShortDebugString());
-    if (job.result().files(0).sha256() != other.result().files(0).sha256()) {
-      return absl::DataLossError("another result: " + job.ShortDebugString());
-    }
-    return absl::OkStatus();
-  }
-
-  // Two trainers of one job at once: only where the earlier attempt had been given up without its worker's word.
-  absl::Status JudgeOverlaps(const std::map<std::string, const v1::JobRecord*>& jobs) {
-    const std::string overlaps = trainers_->overlaps();
-    for (const std::string& line : std::vector<std::string>(absl::StrSplit(overlaps, '\n', absl::SkipEmpty()))) {
-      const std::vector<std::string> words = absl::StrSplit(line, ' ');  // process 7 of j3, attempt 2
-      int attempt = 0;
-      const auto job = words.size() == 6 ? jobs.find(words[3].substr(0, words[3].size() - 1)) : jobs.end();
-      if (job == jobs.end() || !absl::SimpleAtoi(words[5], &attempt)) return absl::InternalError(line);
-      bool fenced = false;
-      for (int i = 0; i + 1 < attempt; ++i) fenced |= job->second->attempts(i).state() == v1::ATTEMPT_FENCED;
-      if (!fenced) return absl::InternalError(absl::StrCat(line, ", and no earlier one was fenced"));
-      ++overlaps_;
-    }
     return absl::OkStatus();
   }
 
@@ -299,11 +265,13 @@ class Soak {
     std::printf(
         "\n%zu jobs, all SUCCEEDED, in %d attempts, %d of them fenced; 0 lost, 0 duplicated, 0 counted twice "
         "(%d times two trainers of one job, each after its fence)\n",
-        acknowledged_.size(), attempts_, fenced_, overlaps_);
+        acknowledged_.size(), judgement_.attempts, judgement_.fenced, judgement_.overlaps);
   }
 
   const std::string folder_;
   std::mt19937_64 random_;
+  FarSide* const far_;
+  const std::string host_;
   PosixLauncher launcher_;
   std::optional<StartedTrainers> trainers_;
   Cluster cluster_;
@@ -314,7 +282,7 @@ class Soak {
   std::map<std::string, std::string> acknowledged_;  // request → job
   int next_request_ = 1;
   std::map<std::string, int> done_;
-  int attempts_ = 0, fenced_ = 0, overlaps_ = 0;
+  Judgement judgement_;
 };
 
 }  // namespace
@@ -326,7 +294,10 @@ int main(int argc, char** argv) {
   std::string folder = "/tmp/studio-soak-XXXXXX";
   if (mkdtemp(folder.data()) == nullptr) return 1;
   std::printf("seed %llu\n", static_cast<unsigned long long>(seed));
-  const absl::Status status = studio::Soak(folder, seed).Run(faults);
+  // Before anything has threads.
+  const absl::StatusOr<std::unique_ptr<studio::FarSide>> far = studio::FarSide::Create();
+  if (!far.ok()) std::printf("no packets will be lost: %s\n", far.status().ToString().c_str());
+  const absl::Status status = studio::Soak(folder, seed, far.ok() ? far->get() : nullptr).Run(faults);
   if (!status.ok()) {
     std::fprintf(stderr, "%s\nthe state is left in %s\n", status.ToString().c_str(), folder.c_str());
     return 1;

@@ -17,9 +17,9 @@ if [ ! -e "$page" ]; then
   cat >"$page" <<'HEAD'
 # Real faults so far
 
-`make soak` (FAULTS=100, SEED=…) kills and stops the controller, workers, trainers and clients, cuts and holds connections, then
-lets everything heal and judges: every acknowledged job there once and SUCCEEDED, steps never back, the same result, `studio-controller
-verify` without a problem. Each run adds a row.
+`make soak` (FAULTS=100, SEED=…) kills and stops the controller, workers, trainers and clients, cuts and holds connections, and
+loses packets (one worker has a network namespace of its own, where this user may make one); then lets everything heal and judges: every
+acknowledged job there once and SUCCEEDED, steps never back, the same result, `studio-controller verify` without a problem. Each run adds a row.
 
 | date | revision | seed | faults | result |
 |---|---|---|---|---|

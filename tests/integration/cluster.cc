@@ -60,7 +60,8 @@ std::string Absolute(const std::string& path) { return std::filesystem::absolute
 
 }  // namespace
 
-Cluster::Cluster(std::string folder, Binaries binaries) : folder_(std::move(folder)), binaries_(std::move(binaries)) {}
+Cluster::Cluster(std::string folder, Binaries binaries, const std::string& host)
+    : folder_(std::move(folder)), binaries_(std::move(binaries)), address_(host + ":0"), transfer_address_(address_) {}
 
 absl::Status Cluster::StartController(const std::vector<std::string>& environment,
                                       const std::vector<std::string>& flags) {
@@ -201,7 +202,8 @@ absl::StatusOr<v1::JobRecord> Cluster::Await(const std::string& id,
       return found;
     }
     const absl::Status status = FromGrpc(stream->Finish());
-    if (absl::IsUnavailable(status)) continue;  // the controller died: watch the next one
+    // The controller died, or stopped in a hurry (CANCELLED): watch the next one.
+    if (absl::IsUnavailable(status) || absl::IsCancelled(status)) continue;
     if (!status.ok())
       return absl::Status(status.code(),
                           absl::StrCat(status.message(), "; last seen: ", response.record().ShortDebugString()));

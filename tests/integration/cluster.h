@@ -42,8 +42,9 @@ class Cluster {
   };
   using Labels = std::vector<std::pair<std::string, std::string>>;
 
-  // `folder` is there and empty.
-  Cluster(std::string folder, Binaries binaries);
+  // `folder` is there and empty. `host`: an address of this machine for the controller to listen on; beyond loopback it
+  // wants the flag --insecure.
+  Cluster(std::string folder, Binaries binaries, const std::string& host = "127.0.0.1");
 
   // The second time: on the same ports, with the same state. `environment`: NAME=VALUE in addition to ours; `flags`:
   // more of the controller's own.
@@ -81,6 +82,7 @@ class Cluster {
   v1::Controller::Stub& api() { return *api_; }
   // Of the API, once the controller has started.
   const std::string& address() const { return address_; }
+  const std::string& transfer_address() const { return transfer_address_; }
   int controller_pid() const { return controller_->pid(); }
   const std::string& folder() const { return folder_; }
   std::string worker_state_dir() const { return folder_ + "/worker"; }
@@ -95,8 +97,7 @@ class Cluster {
   const Binaries binaries_;
   PosixEnv env_;
   PosixLauncher launcher_;
-  std::string address_ = "127.0.0.1:0";
-  std::string transfer_address_ = "127.0.0.1:0";
+  std::string address_, transfer_address_;
   std::unique_ptr<Process> controller_;
   std::unique_ptr<Process> worker_;
   std::vector<std::unique_ptr<Process>> more_workers_;

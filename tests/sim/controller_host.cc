@@ -73,14 +73,15 @@ void ControllerHost::KeepHouse() {
   });
 }
 
-void ControllerHost::Kill() {
+void ControllerHost::Kill(absl::Duration away) {
   if (!process_.alive) return;
   history_.Note("the controller is dead");
   process_.Kill();
   store_->Die();
   // Not from within its own call.
   engine_.At(engine_.now(), nullptr, [this] { loop_.reset(); });
-  engine_.After(random_.Ms(200, 8000), nullptr, [this] { Start(); });
+  if (away == absl::ZeroDuration()) away = random_.Ms(200, 8000);
+  engine_.After(away, nullptr, [this] { Start(); });
 }
 
 void ControllerHost::Pause(absl::Duration length) {

@@ -34,8 +34,8 @@ class ControllerHost {
   ControllerHost(Engine& engine, History& history, uint64_t seed);
 
   void Start();
-  // SIGKILL; back after a few seconds.
-  void Kill();
+  // SIGKILL; back after a few seconds, or after `away`.
+  void Kill(absl::Duration away = absl::ZeroDuration());
   // SIGSTOP.
   void Pause(absl::Duration length);
   StoreDisk& disk() { return disk_; }

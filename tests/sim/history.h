@@ -76,6 +76,7 @@ class History {
   void CheckEnd(const v1::JobRecord& record, const v1::Attempt& attempt);
   void CheckNewAttempt(const v1::JobRecord& before, const v1::JobRecord& after);
   void CheckDevices(const v1::JobRecord& record);
+  void CheckNotLost(const std::string& worker, const v1::CheckpointWritten& written);
   bool HasRanks(int64_t epoch) const;
 
   const Engine& engine_;

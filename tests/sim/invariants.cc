@@ -180,6 +180,20 @@ void History::Said(const std::string& worker, const v1::WorkerUp& up, std::strin
     Violation("DurableBeforeTold",
               absl::StrCat(worker, " says what its journal does not hold: ", event.ShortDebugString()));
   }
+  if (up.has_checkpoint()) CheckNotLost(worker, up.checkpoint());
+}
+
+// Too late only for a fence, or for somebody who vouched that the worker is dead.
+void History::CheckNotLost(const std::string& worker, const v1::CheckpointWritten& written) {
+  const auto job = jobs_.find(written.key().job_id());
+  if (job == jobs_.end() || written.manifest().step() <= job->second.checkpoint().step()) return;
+  for (const v1::Attempt& attempt : job->second.attempts()) {
+    if (attempt.epoch() != written.key().epoch() || attempt.state() != v1::ATTEMPT_FAILED) continue;
+    if (attempt.reason() != v1::NODE_LOST || attempt.message().find("confirmed") != std::string::npos) continue;
+    Violation("NoCheckpointLost",
+              absl::StrCat(worker, " has step ", written.manifest().step(), " of ", written.key().job_id(),
+                           ", and its attempt was ended before it could say so"));
+  }
 }
 
 void History::CheckSettled() {

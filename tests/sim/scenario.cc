@@ -36,7 +36,7 @@ JobScript NewJob(int number, Random& random) {
 Fault NewFault(int workers, Random& random) {
   Fault fault;
   fault.at = random.Ms(1000, absl::ToInt64Milliseconds(kFaultsEnd) - 1000);
-  fault.kind = static_cast<FaultKind>(random.Between(0, static_cast<int>(FaultKind::kLast)));
+  fault.kind = static_cast<FaultKind>(random.Between(0, static_cast<int>(FaultKind::kLastDrawn)));
   fault.worker = static_cast<int>(random.Between(0, workers - 1));
   // Most are short; some outlast every fence.
   fault.length = random.Chance(70) ? random.Ms(200, 20'000) : random.Ms(20'000, 150'000);
@@ -91,6 +91,7 @@ const char* FaultName(FaultKind kind) {
       "the store is slow",
       "a commit fails",
       "a commit fails though it is stored",
+      "the controller is away",
   };
   static_assert(std::size(kNames) == static_cast<size_t>(FaultKind::kLast) + 1);
   return kNames[static_cast<size_t>(kind)];

@@ -58,7 +58,10 @@ enum class FaultKind {
   kStoreSlow,        // a commit takes up to 2 s
   kStoreFails,       // a commit fails and is not there
   kStoreAnswerLost,  // a commit fails, and is there
-  kLast = kStoreAnswerLost,
+  kLastDrawn = kStoreAnswerLost,
+  // Told by named tests alone: a seed is 300 s.
+  kControllerAway,  // SIGKILL, and nobody starts it again for `length`
+  kLast = kControllerAway,
 };
 const char* FaultName(FaultKind kind);
 

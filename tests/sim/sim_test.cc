@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <fstream>
 #include <string>
 #include <vector>
@@ -68,6 +69,41 @@ TEST_F(SimTest, ASeedReplaysExactlyInAnotherProcess) {
                        RunForOutput(launcher, {.argv = {"tests/sim/studio-sim", "--seed", "7"}, .environment = {}}));
   const std::string hash = absl::StrFormat("hash %016x", Play(NewScenario(7), /*keep_lines=*/false).hash);
   EXPECT_NE(told.find(hash), std::string::npos) << told << " does not hold " << hash;
+}
+
+// Longer than lost_after, every fence and the back-off together.
+TEST_F(SimTest, TenMinutesWithoutAControllerCostNoTrainingAnything) {
+  Scenario scenario = NewScenario(11);
+  scenario.jobs.resize(5);
+  for (JobScript& job : scenario.jobs) {
+    const int number = job.number;
+    job = JobScript();
+    job.number = number;
+    job.submit_at = absl::Seconds(number);
+    job.steps = 90;
+    job.save_steps = 10;
+    job.step_time = absl::Seconds(10);
+    job.fence_seconds = 60;
+  }
+  Fault away;
+  away.at = absl::Seconds(100);
+  away.kind = FaultKind::kControllerAway;
+  away.length = absl::Minutes(10);
+  scenario.faults = {away};
+  scenario.faults_end = absl::Minutes(20);
+  const Outcome outcome = Play(scenario, /*keep_lines=*/true);
+  EXPECT_TRUE(outcome.violations.empty()) << outcome.violations.front().second;
+  EXPECT_EQ(outcome.jobs, 5);
+  EXPECT_EQ(outcome.attempts, 5) << "an attempt was given up";
+  const auto count = [&](const std::string& part) {
+    return std::count_if(outcome.lines.begin(), outcome.lines.end(), [&](const std::string& line) {
+      return line.find("rank 0 of") != std::string::npos && line.find(part) != std::string::npos;
+    });
+  };
+  EXPECT_EQ(count(" begins on "), 10) << "once for its data and once to train, each";
+  EXPECT_EQ(std::count_if(outcome.lines.begin(), outcome.lines.end(),
+                          [](const std::string& line) { return line.find("FENCED") != std::string::npos; }),
+            0);
 }
 
 TEST_F(SimTest, ShrinkingKeepsWhatFailsAndDropsTheRest) {

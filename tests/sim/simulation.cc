@@ -36,6 +36,8 @@ void Happen(const Fault& fault, std::vector<std::unique_ptr<WorkerHost>>& worker
   switch (fault.kind) {
     case FaultKind::kCrashController:
       return controller.Kill();
+    case FaultKind::kControllerAway:
+      return controller.Kill(fault.length);
     case FaultKind::kCrashControllerAtCommit:
       store.ill = fault.detail % 2 == 0 ? StoreDisk::Ill::kCrashBefore : StoreDisk::Ill::kCrashAfter;
       return;

@@ -1,5 +1,6 @@
 #include "worker/agent/agent.h"
 
+#include <google/protobuf/util/time_util.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -58,15 +59,42 @@ Agent::~Agent() {
 }
 
 void Agent::Start() {
-  // Attempts that the journal holds died with the earlier incarnation. They are not listed in Hello, which says so.
   for (const auto& [id, assign] : journal_.recovered().attempts) {
-    JournalRecord record;
-    *record.mutable_ended() = assign.key();
-    Record(record);
+    EndDead(id, assign.key());
+    if (ending_) return;
   }
   (void)machine_.env.RemoveAll(absl::StrCat(machine_.state_dir, "/attempts"));
   UpdateHello();
   Tick();
+}
+
+// The attempt died with the earlier incarnation. Hello, which does not list it, would say so and end it at the
+// controller before the events that are still to be told, a checkpoint among them, arrive: where there are any, its end
+// comes after them as one more, and Hello lists it with that end. Where there are none, nothing is lost, and what never
+// started is assigned again.
+void Agent::EndDead(const AttemptId& id, const v1::AttemptKey& key) {
+  const auto speaks_of_it = [&](const auto& event) {
+    const v1::WorkerUp& message = event.second;
+    return IdOf(message.has_checkpoint() ? message.checkpoint().key() : message.attempt().key()) == id;
+  };
+  const auto is_it = [&](const auto& ended) { return IdOf(ended.second.key()) == id; };
+  const auto& events = journal_.recovered().events;
+  if (std::any_of(events.begin(), events.end(), speaks_of_it) && std::none_of(ended_.begin(), ended_.end(), is_it)) {
+    v1::AttemptEvent event;
+    *event.mutable_key() = key;
+    event.set_state(v1::ATTEMPT_FAILED);
+    event.set_reason(v1::NODE_LOST);
+    event.set_message(
+        absl::StrCat("worker ", machine_.worker_id, ": the agent was started anew and its earlier ranks are dead"));
+    event.set_failed_rank(-1);
+    *event.mutable_time() =
+        google::protobuf::util::TimeUtil::NanosecondsToTimestamp(absl::ToUnixNanos(machine_.loop.wall_time()));
+    OnAttemptEvent(std::move(event));
+    if (ending_) return;
+  }
+  JournalRecord record;
+  *record.mutable_ended() = key;
+  Record(record);
 }
 
 void Agent::Do(SessionActions actions) {
@@ -105,7 +133,7 @@ void Agent::DoOne(SessionAction& action) {
                    JournalRecord record;
                    record.set_acknowledged(forget.id);
                    // Not synced: an event that comes twice changes nothing.
-                   if (const absl::Status status = journal_.Append(record); !status.ok()) End(status);
+                   if (const absl::Status status = journal_.Append(record); !status.ok()) Fail(status);
                    if (ended_.erase(forget.id) > 0) UpdateHello();
                  },
                  [&](const Deliver& deliver) {
@@ -122,7 +150,11 @@ void Agent::Record(const JournalRecord& record) {
   if (status.ok()) status = journal_.Sync();
   // Without a journal nothing may be promised any more. Ranks end with this process, and the controller knows by its
   // next incarnation.
-  if (!status.ok()) End(status);
+  if (!status.ok()) Fail(status);
+}
+
+void Agent::Fail(const absl::Status& why) {
+  End(absl::Status(why.code(), absl::StrCat(why.message(), "; see to the disk, then start this worker again")));
 }
 
 void Agent::Handle(const v1::WorkerDown& down) {

@@ -43,6 +43,8 @@ class Agent : public AttemptListener {
   void Start();
   // Hands every attempt back at a checkpoint, then ends the loop. The second time: at once.
   void Drain();
+  // What this worker's promises rest on is broken: ends the loop with it.
+  void Fail(const absl::Status& why);
 
   // What the cache must leave alone.
   CacheUse InUse() const;
@@ -64,6 +66,7 @@ class Agent : public AttemptListener {
   void Handle(const v1::WorkerDown& down);
   void HandleAssign(const v1::Assign& assign);
   void StartAttempt(const v1::Assign& assign);
+  void EndDead(const AttemptId& id, const v1::AttemptKey& key);
   AttemptRun* Find(const v1::AttemptKey& key);
   void Record(const JournalRecord& record);
   void UpdateHello();

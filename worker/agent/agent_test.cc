@@ -27,6 +27,7 @@
 #include "common/time/patience.h"
 #include "common/version/version.h"
 #include "worker/agent/fake_controller.h"
+#include "worker/agent/journal.h"
 
 namespace studio::worker {
 namespace {
@@ -374,7 +375,8 @@ TEST_F(AgentTest, RanksEndWhenTheirAgentIsKilledAndTheNextOneProvesIt) {
   const v1::Hello hello =
       controller_->Await([](const v1::WorkerUp& up) { return up.hello().incarnation() == 2; }).hello();
   EXPECT_TRUE(hello.earlier_ranks_dead());
-  EXPECT_THAT(hello.attempts(), IsEmpty()) << "what died with the agent is not running";
+  // Its end, where something of it was still to be told, or nothing.
+  for (const v1::RunningAttempt& attempt : hello.attempts()) EXPECT_EQ(attempt.state(), v1::ATTEMPT_FAILED);
   Assign({}, 2);
   controller_->AwaitState(v1::ATTEMPT_SUCCEEDED, 2);
 }
@@ -414,6 +416,49 @@ TEST_F(AgentTest, AnEndThatNobodyAcknowledgedIsToldAgainByTheNextStart) {
   const v1::WorkerUp again =
       controller_->Await([](const v1::WorkerUp& up) { return up.attempt().state() == v1::ATTEMPT_SUCCEEDED; }, before);
   EXPECT_EQ(again.attempt().result().files_size(), 1);
+}
+
+TEST_F(AgentTest, ACheckpointThatNobodyAcknowledgedIsToldBeforeTheEndThatTheNextStartReports) {
+  StartWorker();
+  const v1::Assign assign =
+      NewAssign({{"noop.steps", "1000000"}, {"noop.step_ms", "5"}, {"noop.checkpoint_every", "2"}});
+  controller_->SetAcknowledging(false);
+  SendAssign(assign);
+  AwaitCheckpoint();
+  kill(worker_->pid(), SIGKILL);
+  AwaitWorkerEnd();
+  const size_t before = controller_->received().size();
+  controller_->SetAcknowledging(true);
+  StartWorker();
+  const v1::Hello hello = controller_->Await([](const v1::WorkerUp& up) { return up.has_hello(); }, before).hello();
+  ASSERT_EQ(hello.attempts_size(), 1) << "a controller that misses it ends it before its checkpoint arrives";
+  EXPECT_EQ(hello.attempts(0).state(), v1::ATTEMPT_FAILED);
+  const v1::AttemptEvent end =
+      controller_->Await([](const v1::WorkerUp& up) { return up.attempt().state() == v1::ATTEMPT_FAILED; }, before)
+          .attempt();
+  EXPECT_EQ(end.reason(), v1::NODE_LOST);
+  const std::vector<v1::WorkerUp> received = controller_->received();
+  const auto from = received.begin() + static_cast<std::ptrdiff_t>(before);
+  const auto first = [&](const auto& wanted) { return std::find_if(from, received.end(), wanted); };
+  EXPECT_LT(first([](const v1::WorkerUp& up) { return up.has_checkpoint(); }),
+            first([](const v1::WorkerUp& up) { return up.attempt().state() == v1::ATTEMPT_FAILED; }));
+}
+
+// What was assigned and never begun is not ended: the controller sends it again.
+TEST_F(AgentTest, AnAttemptOfWhichNothingWasSaidIsNotListedByTheNextStart) {
+  ASSERT_OK(env_.MakeFolders(StateDir()));
+  {
+    ASSERT_OK_AND_ASSIGN(const std::unique_ptr<Journal> journal, Journal::Open(env_, StateDir() + "/journal"));
+    JournalRecord record;
+    *record.mutable_assigned()->mutable_key() = Key(1);
+    ASSERT_OK(journal->Append(record));
+    ASSERT_OK(journal->Sync());
+  }
+  StartWorker();
+  const v1::Hello hello = controller_->Await([](const v1::WorkerUp& up) { return up.has_hello(); }).hello();
+  EXPECT_THAT(hello.attempts(), IsEmpty());
+  Assign({});
+  controller_->AwaitState(v1::ATTEMPT_SUCCEEDED);
 }
 
 TEST_F(AgentTest, ResumesFromTheRecordedCheckpoint) {

@@ -148,9 +148,13 @@ absl::Status Run(Flags flags) {
   if (journal->dropped_bytes() > 0) {
     spdlog::warn("the journal ended in {} bytes of a write that was cut short", journal->dropped_bytes());
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<StoreArtifacts> artifacts,
-                   StoreArtifacts::Open(absl::StrCat(flags.state_dir, "/content"),
-                                        absl::StrCat(flags.state_dir, "/kept"), flags.controller));
+  EventLoop loop;
+  Agent* running = nullptr;  // the loop's
+  ASSIGN_OR_RETURN(
+      const std::unique_ptr<StoreArtifacts> artifacts,
+      StoreArtifacts::Open(
+          absl::StrCat(flags.state_dir, "/content"), absl::StrCat(flags.state_dir, "/kept"), flags.controller,
+          [&loop, &running](const absl::Status& status) { loop.Post([&running, status] { running->Fail(status); }); }));
 
   Agent::Options options;
   options.seed = random();
@@ -179,7 +183,6 @@ absl::Status Run(Flags flags) {
                flags.state_dir);
   for (const std::string& note : trainer.inventory.notes()) spdlog::warn("{}", note);
 
-  EventLoop loop;
   ThreadBackground background(loop);
   ChannelLauncher ranks(loop, env, launcher);
   Agent agent(options,
@@ -188,6 +191,7 @@ absl::Status Run(Flags flags) {
               *journal, [&](ControllerLink::Callbacks callbacks) {
                 return std::make_unique<GrpcLink>(loop, flags.controller, std::move(callbacks));
               });
+  running = &agent;
   Cache cache(flags.state_dir, artifacts->store(), flags.cache_bytes);
   CacheKeeper cache_keeper(loop, background, cache, [&agent] { return agent.InUse(); });
   std::unique_ptr<MetricsServer> metrics;

@@ -38,10 +38,12 @@ TransferClient ClientFor(const std::string& address, const std::atomic<bool>& ca
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<StoreArtifacts>> StoreArtifacts::Open(const std::string& content_dir,
-                                                                     const std::string& kept_dir,
-                                                                     const std::string& controller) {
-  ASSIGN_OR_RETURN(std::unique_ptr<ContentStore> store, ContentStore::Open(content_dir, {}));
+absl::StatusOr<std::unique_ptr<StoreArtifacts>> StoreArtifacts::Open(
+    const std::string& content_dir, const std::string& kept_dir, const std::string& controller,
+    std::function<void(const absl::Status&)> on_sync_failure) {
+  ContentStore::Options options;
+  options.on_sync_failure = std::move(on_sync_failure);
+  ASSIGN_OR_RETURN(std::unique_ptr<ContentStore> store, ContentStore::Open(content_dir, std::move(options)));
   return std::unique_ptr<StoreArtifacts>(new StoreArtifacts(std::move(store), kept_dir, controller));
 }
 
@@ -70,8 +72,25 @@ absl::Status StoreArtifacts::WithController(const std::atomic<bool>& cancelled,
   return absl::CancelledError("the attempt is over");
 }
 
+// A machine that lost its power, or a disk that lies, may leave a blob shorter or other than it was. Ranks read links
+// to it: half a file of rows would train, and succeed.
+void StoreArtifacts::DropDamaged(const v1::Artifact& artifact) {
+  for (const v1::FileRef& file : artifact.files()) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (verified_.count(file.sha256()) > 0) continue;
+    }
+    if (!store_->Has(file.sha256())) continue;
+    const absl::Status status = store_->Verify(file.sha256());
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (status.ok()) verified_.insert(file.sha256());
+    if (!status.ok()) spdlog::warn("{}: {}", file.path(), std::string(status.message()));
+  }
+}
+
 absl::Status StoreArtifacts::Fetch(const v1::Artifact& artifact, const std::string& folder,
                                    const std::atomic<bool>& cancelled) {
+  DropDamaged(artifact);
   // Another attempt may release a blob between the two steps: then it is fetched once more.
   absl::Status placed;
   for (int round = 0; round < 2; ++round) {

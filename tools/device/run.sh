@@ -4,25 +4,26 @@
 # tests       every packed CUDA test; those that skip say why
 # verify      studio-worker --verify
 # workers     a CUDA worker and a CPU worker on one controller: jobs land by what they ask for, one for a Mac waits
+# live        studioctl get shows a running job's tokens a second and how busy its card is
 # memory      a job that may hold less than its micro batch takes: retried with half of it, same global batch
 # agree       twenty bf16 losses of the card and of this machine's CPU within 1 %
 # checkpoint  one made on the card goes on on the CPU, in float32, as if it had never been away
 # adamw8bit   100 steps within 2 % of AdamW's losses
 # 1b          a billion random weights: tokens a second, memory
 # Goes on after a failure and ends with 1 then.
+# shellcheck disable=SC2317 # parts are called by their names
 set -uo pipefail
 cd "$(dirname "$0")" || exit 1
 out=$(realpath -m "${1:-out}")
 shift || true
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(tests verify workers memory agree checkpoint adamw8bit 1b)
+[ ${#parts[@]} -gt 0 ] || parts=(tests verify workers live memory agree checkpoint adamw8bit 1b)
 mkdir -p "$out"
 torch=$(python3 -c 'import os, torch; print(os.path.dirname(torch.__file__))') || exit 1
 # The wheel's libraries find CUDA's by their own paths; ours find the wheel's by this.
 export LD_LIBRARY_PATH=$torch/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} STUDIO_BITSANDBYTES=$PWD/bin
 state=$(mktemp -d)
 children=()
-# shellcheck disable=SC2317 # by the trap too
 end_children() {
   local i
   for ((i = ${#children[@]} - 1; i >= 0; i--)); do
@@ -104,6 +105,25 @@ END
   )" "['SUCCEEDED', 'SUCCEEDED'] 2"
   expect "the job for a Mac" "$(of "$out/workers-j3.json" 'job["state"], job["message"]')" \
     "('PENDING', 'no worker has a device of backend MPS (there are CPU, CUDA)')"
+  end_children
+}
+
+live() {
+  local id seen=
+  controller
+  worker card
+  id=$(bin/studioctl submit smollm2.pb.txt -o name --set training.max_steps=2000 --set resources.backend=CUDA) || wrong "submit"
+  for _ in $(seq 300); do
+    bin/studioctl get "$id" >"$out/live.txt"
+    if grep -q '^Utilization' "$out/live.txt"; then
+      seen=yes
+      break
+    fi
+    sleep 0.2
+  done
+  grep -E '^(State|Step|Speed|Utilization|Peak memory)' "$out/live.txt"
+  expect "utilization shown" "$seen" yes
+  bin/studioctl cancel "$id"
   end_children
 }
 

@@ -24,7 +24,8 @@ class FakeAgent {
  public:
   explicit FakeAgent(const std::string& address, std::string id = "w1")
       : id_(std::move(id)),
-        stub_(v1::WorkerService::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()))) {
+        stub_(v1::WorkerService::NewStub(
+            grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), SmallWindow()))) {
     context_.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
     context_.set_wait_for_ready(true);
     stream_ = stub_->Session(&context_);
@@ -51,6 +52,8 @@ class FakeAgent {
     Await([](const v1::WorkerDown& down) { return down.has_welcome(); });
   }
   void Send(const v1::WorkerUp& up) { ASSERT_TRUE(stream_->Write(up)) << "the controller hung up"; }
+  // False once the controller has hung up.
+  bool TrySend(const v1::WorkerUp& up) { return stream_->Write(up); }
   // Messages are dropped until one fits.
   template <typename Fits>
   v1::WorkerDown Await(Fits fits) {
@@ -107,6 +110,13 @@ class FakeAgent {
   }
 
  private:
+  // What it does not read waits at the controller, but for 64 KiB.
+  static grpc::ChannelArguments SmallWindow() {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
+    return arguments;
+  }
+
   const std::string id_;
   std::unique_ptr<v1::WorkerService::Stub> stub_;
   grpc::ClientContext context_;

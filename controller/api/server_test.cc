@@ -377,6 +377,21 @@ TEST_F(ServerTest, DropsAReaderOfLogsThatDoesNotReadAndTellsTheNextTheRest) {
   EXPECT_EQ(seen + *Logs("j1", /*follow=*/false, /*attempt=*/1, static_cast<int64_t>(seen.size())), all);
 }
 
+TEST_F(ServerTest, HangsUpOnAWorkerThatDoesNotReadAndTakesItBack) {
+  FakeAgent deaf(server_->address());
+  deaf.Greet({});
+  v1::WorkerUp beat;
+  beat.mutable_heartbeat();  // each is answered
+  int64_t beats = 0;
+  while (deaf.TrySend(beat) && beats < 1'000'000) ++beats;
+  EXPECT_LT(beats, 1'000'000);
+  EXPECT_GT(beats, 10'000);
+  FakeAgent again(server_->address());
+  again.Greet({});
+  ASSERT_OK(Submit());
+  again.AwaitAssign();
+}
+
 TEST_F(ServerTest, KeepsAnArchivedJobForWhoAsksAndDropsItsFilesAndLogs) {
   server_.reset();
   keep_jobs_ = 0;

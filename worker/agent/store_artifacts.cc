@@ -123,7 +123,8 @@ absl::Status StoreArtifacts::Keep(const std::string& folder, v1::Artifact& artif
 absl::StatusOr<v1::Artifact> StoreArtifacts::Publish(const std::string& folder, const std::atomic<bool>& cancelled) {
   // A checkpoint's manifest travels in its record, and is written anew from there: sent, it would be a file that nobody
   // names.
-  const TreeOptions options{.include = [](const std::string& path) { return path != "manifest.pb.txt"; }};
+  TreeOptions options;
+  options.include = [](const std::string& path) { return path != "manifest.pb.txt"; };
   ASSIGN_OR_RETURN(v1::Artifact artifact, HashTree(folder, options));
   for (const v1::FileRef& file : artifact.files()) {
     if (file.size_bytes() <= store_->max_blob_bytes()) continue;

@@ -45,7 +45,8 @@ class FullDiskTest : public testing::Test {
     ASSERT_OK(cluster_->StartWorker());
     ASSERT_OK_AND_ASSIGN(
         job_, cluster_->WriteJob(
-                  {{"noop.steps", absl::StrCat(kSteps)}, {"noop.step_ms", "20"}, {"noop.checkpoint_every", "5"}}));
+                  {{"noop.steps", absl::StrCat(kSteps)}, {"noop.step_ms", "20"}, {"noop.checkpoint_every", "5"}},
+                  "retry { max_crashes: 1000 }\n"));
     ASSERT_OK_AND_ASSIGN(first_, cluster_->SubmitFile(job_));
     acknowledged_["first"] = first_;
     ASSERT_OK(cluster_->Await(first_, [](const v1::JobRecord& record) { return record.checkpoint().step() >= 5; }));

@@ -88,7 +88,7 @@ TEST_F(FullDiskTest, AControllerEndsAndGoesOnOnceThereIsRoom) {
     ASSERT_OK_AND_ASSIGN(const Cluster::Ctl ctl,
                          cluster_->RunCtl({"submit", job_, "-o", "name", "--request-id", request}));
     if (ctl.exit_code != 0) break;
-    acknowledged_[request] = ctl.output.substr(0, ctl.output.find('\n'));
+    acknowledged_[request] = Cluster::IdIn(ctl);
   }
   ASSERT_OK_AND_ASSIGN(const ProcessEnd end, cluster_->AwaitControllerEnd());
   EXPECT_EQ(end, (ProcessEnd{1, 0}));

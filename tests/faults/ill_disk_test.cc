@@ -92,7 +92,7 @@ class IllDiskTest : public testing::TestWithParam<Sweep> {
       const absl::StatusOr<Cluster::Ctl> ctl =
           cluster_->RunCtl({"submit", *job, "-o", "name", "--request-id", "the one"});
       if (!ctl.ok()) return ctl.status();
-      if (ctl->exit_code == 0) return ctl->output.substr(0, ctl->output.find('\n'));
+      if (ctl->exit_code == 0) return Cluster::IdIn(*ctl);
       output = ctl->output;
       ill.Free();  // a person sees the error and makes room
       grpc::ClientContext context;

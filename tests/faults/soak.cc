@@ -113,7 +113,7 @@ class Soak {
   absl::Status Submit(const std::string& request) {
     ASSIGN_OR_RETURN(const Cluster::Ctl ctl, cluster_.RunCtl({"submit", job_, "-o", "name", "--request-id", request}));
     if (ctl.exit_code != 0) return absl::OkStatus();  // again later
-    const std::string id = ctl.output.substr(0, ctl.output.find('\n'));
+    const std::string id = Cluster::IdIn(ctl);
     const auto [told, is_new] = acknowledged_.emplace(request, id);
     wanted_.erase(request);
     if (!is_new && told->second != id) {

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <filesystem>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -173,7 +174,12 @@ absl::StatusOr<std::string> Cluster::SubmitFile(const std::string& path, const s
   for (const std::string& set : sets) arguments.insert(arguments.end(), {"--set", set});
   ASSIGN_OR_RETURN(const Ctl ctl, RunCtl(arguments));
   if (ctl.exit_code != 0) return absl::InternalError(absl::StrCat("submit: ", ctl.exit_code, ": ", ctl.output));
-  return ctl.output.substr(0, ctl.output.find('\n'));
+  return IdIn(ctl);
+}
+
+std::string Cluster::IdIn(const Ctl& ctl) {
+  const absl::string_view output = absl::StripTrailingAsciiWhitespace(ctl.output);
+  return std::string(output.substr(output.rfind('\n') + 1));
 }
 
 absl::StatusOr<std::string> Cluster::Submit(const Labels& labels, const std::string& more) {

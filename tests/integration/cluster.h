@@ -66,6 +66,8 @@ class Cluster {
 
   // Runs studioctl to its end.
   absl::StatusOr<Ctl> RunCtl(const std::vector<std::string>& arguments);
+  // Of a job that `submit -o name` told: the last line, behind what studioctl had to say on its way.
+  static std::string IdIn(const Ctl& ctl);
 
   // Writes a job with these labels and returns the path of its file.
   absl::StatusOr<std::string> WriteJob(const Labels& labels, const std::string& more = "");

@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -20,7 +22,12 @@ absl::Status JudgeJob(const v1::JobRecord& job, const v1::JobRecord& other, int6
     if (attempt.start_step() < step) return absl::DataLossError("steps went back: " + job.ShortDebugString());
     step = attempt.start_step();
   }
-  if (job.checkpoint().step() != steps) return absl::DataLossError("last checkpoint: " + job.ShortDebugString());
+  // One that a full disk refused is a note on the job, and the job goes on without it.
+  const bool refused =
+      absl::c_any_of(job.notes(), [](const std::string& note) { return absl::StrContains(note, "could not be kept"); });
+  if (job.checkpoint().step() != steps && !refused) {
+    return absl::DataLossError("last checkpoint: " + job.ShortDebugString());
+  }
   if (job.result().files_size() != 1 || job.result().files(0).sha256() != other.result().files(0).sha256()) {
     return absl::DataLossError("another result: " + job.ShortDebugString());
   }

@@ -235,7 +235,7 @@ class CudaOperations final : public Operations {
     });
     // A thread takes some 16 elements of the longest part.
     const unsigned block = 256;
-    const auto blocks = static_cast<unsigned>(std::clamp<int64_t>(most / (16 * block), 1, 1024));
+    const auto blocks = static_cast<unsigned>(std::clamp<int64_t>(most / (int64_t{16} * block), 1, 1024));
     (*module_)({"adamw_f32", blocks, block, static_cast<unsigned>(parts.size())}, Pointer(table),
                Pointer(sum_of_squares), NumbersOf(options, learning_rate, step));
   }
@@ -273,7 +273,7 @@ class CudaOperations final : public Operations {
               static_cast<float>(scale)};
     });
     const unsigned block = 256;
-    const auto blocks = static_cast<unsigned>(std::clamp<int64_t>(most / (8 * block), 1, 1024));
+    const auto blocks = static_cast<unsigned>(std::clamp<int64_t>(most / (int64_t{8} * block), 1, 1024));
     (*module_)({absl::StrCat("scaled_copies_", TypeName(type)), blocks, block, static_cast<unsigned>(copies.size())},
                Pointer(table));
   }

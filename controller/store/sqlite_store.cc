@@ -84,21 +84,41 @@ absl::Status Damaged(const std::string& what) {
   return absl::DataLossError(absl::StrCat("store: ", what, " is damaged; restore the state folder from a backup"));
 }
 
-// The whole file, beside itself: durable before anything of it changes.
-absl::Status CopyBeside(sqlite3* database, const std::string& copy) {
-  const std::string partial = copy + ".partial";
-  std::remove(partial.c_str());
+// A copy of a database into another file, which it makes.
+struct FileCopy {
+  std::string path;
   sqlite3* target = nullptr;
-  absl::Status status;
-  if (sqlite3_open(partial.c_str(), &target) != SQLITE_OK) status = Error(target, "open " + partial);
-  if (status.ok()) status = Execute(target, "pragma synchronous=full");
-  if (status.ok()) {
-    sqlite3_backup* backup = sqlite3_backup_init(target, "main", database, "main");
-    if (backup == nullptr || sqlite3_backup_step(backup, -1) != SQLITE_DONE) status = Error(target, "copy to " + copy);
-    if (sqlite3_backup_finish(backup) != SQLITE_OK && status.ok()) status = Error(target, "copy to " + copy);
+  sqlite3_backup* backup = nullptr;
+
+  absl::Status Begin(sqlite3* source) {
+    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE;
+    if (sqlite3_open_v2(path.c_str(), &target, flags, nullptr) != SQLITE_OK) return Error(target, "open " + path);
+    RETURN_IF_ERROR(Execute(target, "pragma synchronous=full"));
+    backup = sqlite3_backup_init(target, "main", source, "main");
+    return backup != nullptr ? absl::OkStatus() : Error(target, "back up to " + path);
   }
-  if (sqlite3_close(target) != SQLITE_OK && status.ok()) status = absl::InternalError("store: close " + partial);
-  return status.ok() ? MoveDurably(partial, copy) : status;
+  // True while there is more.
+  absl::StatusOr<bool> Go(int pages) {
+    const int code = sqlite3_backup_step(backup, pages);
+    if (code == SQLITE_OK) return true;
+    if (code == SQLITE_DONE) return false;
+    return absl::InternalError(absl::StrCat("store: back up to ", path, ": ", sqlite3_errstr(code)));
+  }
+  absl::Status End(absl::Status status) {
+    if (backup != nullptr && sqlite3_backup_finish(backup) != SQLITE_OK && status.ok()) status = Error(target, path);
+    if (sqlite3_close(target) != SQLITE_OK && status.ok()) status = absl::InternalError("store: close " + path);
+    return status;
+  }
+};
+
+// The whole file, beside itself: durable before anything of it changes.
+absl::Status CopyBeside(sqlite3* database, const std::string& path) {
+  FileCopy copy{.path = path + ".partial"};
+  std::remove(copy.path.c_str());
+  absl::Status status = copy.Begin(database);
+  if (status.ok()) status = copy.Go(/*pages: all*/ -1).status();
+  status = copy.End(status);
+  return status.ok() ? MoveDurably(copy.path, path) : status;
 }
 
 // Moves the log into the file once it is long enough, as SQLite does by itself; but a disk that fails at it is not
@@ -212,31 +232,8 @@ absl::Status Put(sqlite3* database, const Batch& batch) {
 
 // A copy under way: `Step` by `Step`, between the writer's transactions. SQLite keeps it in step with what the same
 // connection writes meanwhile.
-struct SqliteStore::Copy {
-  std::string path;
+struct SqliteStore::Copy : FileCopy {
   Done done;
-  sqlite3* target = nullptr;
-  sqlite3_backup* backup = nullptr;
-
-  absl::Status Begin(sqlite3* source) {
-    const int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXCLUSIVE;
-    if (sqlite3_open_v2(path.c_str(), &target, flags, nullptr) != SQLITE_OK) return Error(target, "open " + path);
-    RETURN_IF_ERROR(Execute(target, "pragma synchronous=full"));
-    backup = sqlite3_backup_init(target, "main", source, "main");
-    return backup != nullptr ? absl::OkStatus() : Error(target, "back up to " + path);
-  }
-  // True while there is more.
-  absl::StatusOr<bool> Go(int pages) {
-    const int code = sqlite3_backup_step(backup, pages);
-    if (code == SQLITE_OK) return true;
-    if (code == SQLITE_DONE) return false;
-    return absl::InternalError(absl::StrCat("store: back up to ", path, ": ", sqlite3_errstr(code)));
-  }
-  absl::Status End(absl::Status status) {
-    if (backup != nullptr && sqlite3_backup_finish(backup) != SQLITE_OK && status.ok()) status = Error(target, path);
-    if (sqlite3_close(target) != SQLITE_OK && status.ok()) status = absl::InternalError("store: close " + path);
-    return status;
-  }
 };
 
 absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& path, Migration migration) {
@@ -367,7 +364,7 @@ void SqliteStore::BackUp(std::string path, Done done) {
       return done(absl::FailedPreconditionError("a backup is being written already; wait for it"));
     }
     copying_ = true;
-    copy_ = std::make_unique<Copy>(Copy{.path = std::move(path), .done = std::move(done)});
+    copy_ = std::make_unique<Copy>(Copy{{.path = std::move(path)}, std::move(done)});
   }
   wake_.notify_one();
 }

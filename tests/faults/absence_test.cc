@@ -1,16 +1,12 @@
 // A controller that is away for longer than any timer of its own. Training does not notice: docs/failure_model.md. The
 // same for ten minutes of simulated time is in tests/sim/sim_test.cc.
-#include <stdlib.h>
 
 #include <filesystem>
-#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/testing.h"
-#include "tests/faults/judge.h"
-#include "tests/integration/cluster.h"
-#include "tests/integration/started_trainers.h"
+#include "tests/faults/noop_cluster_test.h"
 
 namespace studio {
 namespace {
@@ -19,26 +15,7 @@ constexpr int kSteps = 700, kStepMs = 20;
 // Together longer than a worker's longest wait between two dials, 5 s: it must have the chance to be back in time.
 constexpr double kLostAfter = 1, kFence = 6;
 
-class AbsenceTest : public testing::Test {
- protected:
-  void SetUp() override {
-    std::string name = "/tmp/studio-absence-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    ASSERT_OK_AND_ASSIGN(trainers_, StartedTrainers::Create(folder_, "tests/noop/noop_trainer"));
-    Cluster::Binaries binaries;
-    binaries.trainer = trainers_->program();
-    cluster_.emplace(folder_, binaries);
-  }
-  void TearDown() override {
-    cluster_.reset();
-    std::filesystem::remove_all(folder_);
-  }
-
-  std::string folder_;
-  std::optional<StartedTrainers> trainers_;
-  std::optional<Cluster> cluster_;
-};
+using AbsenceTest = NoopClusterTest;
 
 TEST_F(AbsenceTest, AControllerThatIsAwayForLongerThanTheFenceFindsTheSameAttempt) {
   const std::vector<std::string> flags = {"--lost-after", absl::StrCat(kLostAfter)};

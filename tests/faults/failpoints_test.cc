@@ -3,10 +3,8 @@
 // docs/failure_model.md; the points are in controller/loop/job_table.cc and worker/agent/journal.cc.
 #include <grpcpp/client_context.h>
 #include <signal.h>
-#include <stdlib.h>
 
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -14,8 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/status/grpc_status.h"
 #include "common/status/testing.h"
-#include "tests/integration/cluster.h"
-#include "tests/integration/started_trainers.h"
+#include "tests/faults/noop_cluster_test.h"
 
 namespace studio {
 namespace {
@@ -53,22 +50,8 @@ std::vector<Point> Points() {
   return points;
 }
 
-class FailpointTest : public testing::TestWithParam<Point> {
+class FailpointTest : public NoopClusterTest, public testing::WithParamInterface<Point> {
  protected:
-  void SetUp() override {
-    std::string name = "/tmp/studio-failpoint-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    ASSERT_OK_AND_ASSIGN(trainers_, StartedTrainers::Create(folder_, "tests/noop/noop_trainer"));
-    Cluster::Binaries binaries;
-    binaries.trainer = trainers_->program();
-    cluster_.emplace(folder_, binaries);
-  }
-  void TearDown() override {
-    cluster_.reset();
-    std::filesystem::remove_all(folder_);
-  }
-
   bool InController() const { return absl::StartsWith(GetParam().name, "controller."); }
 
   // As a client does that must not lose its job: again, with the same id, until there is an answer.
@@ -109,9 +92,6 @@ class FailpointTest : public testing::TestWithParam<Point> {
     cluster_->KillController();
   }
 
-  std::string folder_;
-  std::optional<StartedTrainers> trainers_;
-  std::optional<Cluster> cluster_;
   v1::SubmitJobRequest request_;
 };
 

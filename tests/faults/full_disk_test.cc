@@ -1,7 +1,6 @@
 // A disk of a few MiB (a tmpfs that is this test's alone) fills up under a controller, then under an agent, while a job
 // trains: it ends with an error that says so, and once there is room again it goes on where it was.
 #include <sched.h>
-#include <stdlib.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
@@ -9,26 +8,22 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/testing.h"
-#include "tests/faults/judge.h"
-#include "tests/integration/cluster.h"
-#include "tests/integration/started_trainers.h"
+#include "tests/faults/noop_cluster_test.h"
 
 namespace studio {
 namespace {
 
 constexpr int kSteps = 60;
 
-class FullDiskTest : public testing::Test {
+class FullDiskTest : public NoopClusterTest {
  protected:
   void SetUp() override {
-    std::string name = "/tmp/studio-full-disk-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
+    MakeFolder();
+    if (HasFatalFailure()) return;
     // Mounts of this process and its children alone: they go with it.
     if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
       GTEST_SKIP() << "this user may mount nothing (" << strerror(errno) << ")";
@@ -37,10 +32,8 @@ class FullDiskTest : public testing::Test {
       std::filesystem::create_directory(folder_ + program);
       ASSERT_EQ(mount("tmpfs", (folder_ + program).c_str(), "tmpfs", 0, "size=6m"), 0) << strerror(errno);
     }
-    ASSERT_OK_AND_ASSIGN(trainers_, StartedTrainers::Create(folder_, "tests/noop/noop_trainer"));
-    Cluster::Binaries binaries;
-    binaries.trainer = trainers_->program();
-    cluster_.emplace(folder_, binaries);
+    MakeCluster();
+    if (HasFatalFailure()) return;
     ASSERT_OK(cluster_->StartController());
     ASSERT_OK(cluster_->StartWorker());
     ASSERT_OK_AND_ASSIGN(
@@ -54,7 +47,7 @@ class FullDiskTest : public testing::Test {
   void TearDown() override {
     cluster_.reset();
     for (const char* program : {"/controller", "/worker"}) umount2((folder_ + program).c_str(), MNT_DETACH);
-    std::filesystem::remove_all(folder_);
+    NoopClusterTest::TearDown();
   }
 
   void Fill(const std::string& disk) {
@@ -67,17 +60,11 @@ class FullDiskTest : public testing::Test {
 
   void ExpectAllWell() {
     for (const auto& [request, id] : acknowledged_) ASSERT_OK(cluster_->AwaitState(id, v1::SUCCEEDED)) << request;
-    ASSERT_OK_AND_ASSIGN(const std::vector<v1::JobRecord> jobs, ListAllJobs(cluster_->api()));
-    EXPECT_OK(Judge(jobs, acknowledged_, kSteps, trainers_->overlaps()));
-    cluster_->KillWorker();
-    cluster_->KillController();
-    EXPECT_OK(cluster_->VerifyController());
+    NoopClusterTest::ExpectAllWell(acknowledged_, kSteps);
   }
 
-  std::string folder_, job_, first_;
+  std::string job_, first_;
   std::map<std::string, std::string> acknowledged_;
-  std::optional<StartedTrainers> trainers_;
-  std::optional<Cluster> cluster_;
 };
 
 TEST_F(FullDiskTest, AControllerEndsAndGoesOnOnceThereIsRoom) {

@@ -1,18 +1,14 @@
 // Controller and worker in network namespaces of their own, and packets lost between them, one way or both, for longer
 // than lost_after: nothing is lost, nothing runs twice.
-#include <stdlib.h>
 
 #include <filesystem>
 #include <memory>
-#include <optional>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/testing.h"
 #include "tests/faults/far_side.h"
-#include "tests/faults/judge.h"
-#include "tests/integration/cluster.h"
-#include "tests/integration/started_trainers.h"
+#include "tests/faults/noop_cluster_test.h"
 
 namespace studio {
 namespace {
@@ -24,7 +20,7 @@ struct Way {
   bool up, down;
 };
 
-class PartitionTest : public testing::TestWithParam<Way> {
+class PartitionTest : public NoopClusterTest, public testing::WithParamInterface<Way> {
  protected:
   // Of the whole process: before gRPC has threads.
   static void SetUpTestSuite() { far_ = new absl::StatusOr<std::unique_ptr<FarSide>>(FarSide::Create()); }
@@ -32,21 +28,16 @@ class PartitionTest : public testing::TestWithParam<Way> {
 
   void SetUp() override {
     if (!far_->ok()) GTEST_SKIP() << "no network namespaces: " << far_->status().ToString();
-    std::string name = "/tmp/studio-partition-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    ASSERT_OK_AND_ASSIGN(trainers_, StartedTrainers::Create(folder_, "tests/noop/noop_trainer"));
-    Cluster::Binaries binaries;
-    binaries.trainer = trainers_->program();
-    cluster_.emplace(folder_, binaries, far().near_address());
+    MakeFolder();
+    if (!HasFatalFailure()) MakeCluster(far().near_address());
+    if (HasFatalFailure()) return;
     ASSERT_OK(cluster_->StartController({}, {"--lost-after", "1.5", "--insecure"}));
     ASSERT_OK(cluster_->StartWorker(far().prefix()));
   }
   void TearDown() override {
     if (!far_->ok()) return;
     EXPECT_OK(far().Cut(false, false));
-    cluster_.reset();
-    std::filesystem::remove_all(folder_);
+    NoopClusterTest::TearDown();
   }
 
   static FarSide& far() { return ***far_; }
@@ -61,17 +52,11 @@ class PartitionTest : public testing::TestWithParam<Way> {
   void ExpectAllWell(int attempts) {
     ASSERT_OK_AND_ASSIGN(const v1::JobRecord end, cluster_->AwaitState(id_, v1::SUCCEEDED));
     EXPECT_EQ(end.attempts_size(), attempts) << end.ShortDebugString();
-    ASSERT_OK_AND_ASSIGN(const std::vector<v1::JobRecord> jobs, ListAllJobs(cluster_->api()));
-    EXPECT_OK(Judge(jobs, {{"the one", id_}}, kSteps, trainers_->overlaps()));
-    cluster_->KillWorker();
-    cluster_->KillController();
-    EXPECT_OK(cluster_->VerifyController());
+    NoopClusterTest::ExpectAllWell({{"the one", id_}}, kSteps);
   }
 
   static absl::StatusOr<std::unique_ptr<FarSide>>* far_;
-  std::string folder_, id_;
-  std::optional<StartedTrainers> trainers_;
-  std::optional<Cluster> cluster_;
+  std::string id_;
 };
 
 absl::StatusOr<std::unique_ptr<FarSide>>* PartitionTest::far_ = nullptr;

@@ -1,7 +1,6 @@
 // What a machine that loses its power, or a disk that lies, leaves behind: a journal without its end or with zeros for
 // it, blobs that are shorter or other than they were. Whatever the agent finds, it goes on from an earlier state or
 // says what is wrong; it never brings home a result that is none.
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -9,16 +8,13 @@
 #include <fstream>
 #include <functional>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/env/posix_env.h"
 #include "common/status/testing.h"
-#include "tests/faults/judge.h"
-#include "tests/integration/cluster.h"
-#include "tests/integration/started_trainers.h"
+#include "tests/faults/noop_cluster_test.h"
 
 namespace studio {
 namespace {
@@ -27,22 +23,13 @@ using testing::HasSubstr;
 
 constexpr int kSteps = 40;
 
-class TornWritesTest : public testing::Test {
+class TornWritesTest : public NoopClusterTest {
  protected:
   void SetUp() override {
-    std::string name = "/tmp/studio-torn-writes-XXXXXX";
-    ASSERT_NE(mkdtemp(name.data()), nullptr);
-    folder_ = name;
-    ASSERT_OK_AND_ASSIGN(trainers_, StartedTrainers::Create(folder_, "tests/noop/noop_trainer"));
-    Cluster::Binaries binaries;
-    binaries.trainer = trainers_->program();
-    cluster_.emplace(folder_, binaries);
+    NoopClusterTest::SetUp();
+    if (HasFatalFailure()) return;
     ASSERT_OK(cluster_->StartController());
     ASSERT_OK(cluster_->StartWorker());
-  }
-  void TearDown() override {
-    cluster_.reset();
-    std::filesystem::remove_all(folder_);
   }
 
   // A job that trains and has a checkpoint recorded; then its agent is dead.
@@ -68,19 +55,11 @@ class TornWritesTest : public testing::Test {
     ASSERT_OK(PosixEnv().WriteFile(path, bytes));
   }
 
-  void ExpectAllWell() {
-    ASSERT_OK_AND_ASSIGN(const std::vector<v1::JobRecord> jobs, ListAllJobs(cluster_->api()));
-    EXPECT_OK(Judge(jobs, acknowledged_, kSteps, trainers_->overlaps()));
-    cluster_->KillWorker();
-    cluster_->KillController();
-    EXPECT_OK(cluster_->VerifyController());
-  }
+  void ExpectAllWell() { NoopClusterTest::ExpectAllWell(acknowledged_, kSteps); }
 
-  std::string folder_, id_;
+  std::string id_;
   v1::JobRecord record_;
   std::map<std::string, std::string> acknowledged_;
-  std::optional<StartedTrainers> trainers_;
-  std::optional<Cluster> cluster_;
 };
 
 TEST_F(TornWritesTest, AJournalWithoutItsEndIsAnEarlierState) {

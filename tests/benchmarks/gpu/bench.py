@@ -44,7 +44,8 @@ def work_words(row: Row) -> list[str]:
 
 
 def peer(row: Row, out: str, number: int) -> dict:
-    words = [sys.executable, f"{PEERS}/hf_gpu.py", *work_words(row)] + (["--packed"] if row.packed else [])
+    words = [sys.executable, f"{PEERS}/hf_gpu.py", *work_words(row), "--dropout", str(row.dropout)]
+    words += ["--packed"] if row.packed else []
     return json.loads(run(words, f"{out}/peer-{number}.log").splitlines()[-1])
 
 

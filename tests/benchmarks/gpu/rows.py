@@ -16,10 +16,12 @@ class Row:
     batch: int
     length: int
     packed: bool = False
+    dropout: float = 0.0
 
 
 ROWS = {
     "1b-lora": Row("1b", "lora", 8, 2048),
+    "1b-lora-dropout": Row("1b", "lora", 8, 2048, dropout=0.05),
     "1b-full": Row("1b", "full", 8, 2048),
     "8b-lora": Row("8b", "lora", 2, 2048),
     "1b-lora-packed": Row("1b", "lora", 8, 2048, packed=True),
@@ -35,7 +37,7 @@ dataset {{
 tokenizer {{ max_length: {length} }}
 architecture {{ llm_backbone: "model" pretrained: false backbone_dtype: BFLOAT16 }}
 training {{
-  lora: {lora} learning_rate: 1e-4 batch_size: {batch} max_steps: {steps} schedule: CONSTANT warmup_steps: 0
+  lora: {lora} lora_dropout: {dropout} learning_rate: 1e-4 batch_size: {batch} max_steps: {steps} schedule: CONSTANT warmup_steps: 0
   evaluate_before_training: false save_steps: 1000000
 }}
 prediction {{ samples: false }}
@@ -90,6 +92,7 @@ def write(folder: str, row: Row, shape: dict, lengths: list[int], steps: int, ba
                 packing=str(row.packed).lower(),
                 length=row.length,
                 lora=str(row.work == "lora").lower(),
+                dropout=row.dropout,
                 batch=row.batch,
                 steps=steps,
                 backend=backend,

@@ -85,7 +85,7 @@ def build(args):
     torch.set_default_dtype(torch.float32)
     model.config.use_cache = False
     if args.work == "lora":
-        lora = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.0, task_type="CAUSAL_LM", target_modules=LINEAR)
+        lora = LoraConfig(r=16, lora_alpha=32, lora_dropout=args.dropout, task_type="CAUSAL_LM", target_modules=LINEAR)
         model = get_peft_model(model, lora, autocast_adapter_dtype=False)
     return model.train()
 
@@ -97,6 +97,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, required=True)
     parser.add_argument("--length", type=int, required=True)
     parser.add_argument("--packed", action="store_true")
+    parser.add_argument("--dropout", type=float, default=0.0, help="of the adapters' input")
     parser.add_argument("--steps", type=int, default=12)
     args = parser.parse_args()
     apply_liger_kernel_to_llama()

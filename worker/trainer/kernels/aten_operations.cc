@@ -202,6 +202,28 @@ class AtenOperations final : public Operations {
     adapters.up_b.copy_(Product(gate_up.narrow(1, width, width), adapters.up_low));
   }
 
+  void DroppedLow(const at::Tensor& x, const at::Tensor& a, const AdapterDropout& dropout,
+                  const at::Tensor& low) const override {
+    at::NoGradGuard no_grad;
+    CheckDropped(x, a, low, dropout);
+    low.narrow(1, 0, a.size(0)).copy_(studio::DroppedLow(x, a, dropout));
+    low.narrow(1, a.size(0), low.size(1) - a.size(0)).zero_();
+  }
+
+  void DroppedGradientOfA(const at::Tensor& d_low, const at::Tensor& x, const AdapterDropout& dropout,
+                          const at::Tensor& d_a) const override {
+    at::NoGradGuard no_grad;
+    CheckDropped(x, d_a, d_low, dropout);
+    d_a.copy_(studio::DroppedGradientOfA(d_low, x, dropout));
+  }
+
+  void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout,
+                          const at::Tensor& dx) const override {
+    at::NoGradGuard no_grad;
+    CheckDropped(dx, a, d_low, dropout);
+    studio::AddDroppedBackward(d_low, a, dropout, dx);
+  }
+
   void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
                            const at::Tensor& losses) const override {
     at::NoGradGuard no_grad;

@@ -23,6 +23,8 @@ namespace {
 
 constexpr int64_t kMaxSquaresBlocks = 1024;
 
+int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 // A kernel takes pointers as they come; null where a tensor is not wanted.
 void* Pointer(const at::Tensor& x) { return x.defined() ? x.data_ptr() : nullptr; }
 long long RowStride(const at::Tensor& x) { return x.defined() ? x.stride(0) : 0; }
@@ -184,6 +186,50 @@ class CudaOperations final : public Operations {
                static_cast<int>(plan->chunks), Width(d_out), static_cast<int>(rank), RowStride(adapters.down_a));
   }
 
+  void DroppedLow(const at::Tensor& x, const at::Tensor& a, const AdapterDropout& dropout,
+                  const at::Tensor& low) const override {
+    CheckDropped(x, a, low, dropout);
+    const std::optional<int64_t> rank = DroppedRank(dropout, {x, a}, a.size(0), low);
+    if (!rank) return aten_->DroppedLow(x, a, dropout, low);
+    const int64_t blocks = DivideUp(x.size(0), 16) * a.size(0) / *rank * DivideUp(*rank, 16);
+    (*module_)({"dropped_low_bf16", static_cast<unsigned>(blocks), 256}, Pointer(x), Pointer(a), Pointer(low),
+               NumbersOf(dropout), static_cast<int>(x.size(0)), Width(x), static_cast<int>(*rank),
+               static_cast<int>(dropout.adapters()), Width(low), RowStride(x), RowStride(a), RowStride(low));
+  }
+
+  void DroppedGradientOfA(const at::Tensor& d_low, const at::Tensor& x, const AdapterDropout& dropout,
+                          const at::Tensor& d_a) const override {
+    CheckDropped(x, d_a, d_low, dropout);
+    const std::optional<int64_t> rank = DroppedRank(dropout, {x}, d_a.size(0), d_low);
+    if (!rank) return aten_->DroppedGradientOfA(d_low, x, dropout, d_a);
+    const int64_t rows = x.size(0), width = x.size(1), adapters = d_a.size(0) / *rank;
+    const std::optional<AdapterLaunch> plan =
+        PlanDroppedGradient(x.scalar_type(), rows, width, *rank, adapters, kind_.limits.multiprocessors);
+    if (!plan) return aten_->DroppedGradientOfA(d_low, x, dropout, d_a);
+    const at::Tensor partial = at::empty({plan->chunks, adapters * DivideUp(*rank, 16), 16, width}, d_a.options());
+    const DropoutNumbers numbers = NumbersOf(dropout);
+    (*module_)({"dropped_gradient_bf16", plan->column_blocks, 128, static_cast<unsigned>(plan->chunks)}, Pointer(d_low),
+               Pointer(x), Pointer(partial), numbers, static_cast<int>(rows), Width(x), static_cast<int>(*rank),
+               static_cast<int>(adapters), static_cast<int>(plan->chunk_rows), RowStride(d_low), RowStride(x));
+    (*module_)(
+        {"dropped_gradient_sums", static_cast<unsigned>(DivideUp(width, 256)), 256, static_cast<unsigned>(d_a.size(0))},
+        Pointer(partial), Pointer(d_a), static_cast<int>(plan->chunks), Width(x), static_cast<int>(*rank),
+        static_cast<int>(adapters), numbers.kept, RowStride(d_a));
+  }
+
+  void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout,
+                          const at::Tensor& dx) const override {
+    CheckDropped(dx, a, d_low, dropout);
+    const std::optional<int64_t> rank = DroppedRank(dropout, {dx, a}, a.size(0), d_low);
+    if (!rank) return aten_->AddDroppedBackward(d_low, a, dropout, dx);
+    const int64_t columns = ColumnsOfABlock(dx.size(0), dx.size(1), kind_.limits.multiprocessors);
+    (*module_)({"add_dropped_bf16", static_cast<unsigned>(DivideUp(dx.size(0), 16)), 256,
+                static_cast<unsigned>(DivideUp(dx.size(1), columns))},
+               Pointer(d_low), Pointer(a), Pointer(dx), NumbersOf(dropout), static_cast<int>(dx.size(0)), Width(dx),
+               static_cast<int>(*rank), static_cast<int>(dropout.adapters()), static_cast<int>(columns),
+               RowStride(d_low), RowStride(a), RowStride(dx));
+  }
+
   void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
                            const at::Tensor& losses) const override {
     CheckCrossEntropy(logits, labels, scale, losses);
@@ -281,6 +327,19 @@ class CudaOperations final : public Operations {
  private:
   // A grid's y counts them.
   static constexpr size_t kMostEntries = 65535;
+
+  // The rank of each adapter of `ranks` together, where cuda/dropout.cu takes them: `wide` read by 16 bytes, `low`
+  // by 4.
+  static std::optional<int64_t> DroppedRank(const AdapterDropout& dropout, std::initializer_list<at::Tensor> wide,
+                                            int64_t ranks, const at::Tensor& low) {
+    const auto adapters = static_cast<int64_t>(dropout.adapters());
+    const at::Tensor& x = *wide.begin();
+    const int64_t rank = ranks / adapters;
+    if (x.scalar_type() != at::kBFloat16 || x.size(1) % 64 != 0 || x.size(0) > INT32_MAX) return std::nullopt;
+    if (dropout.adapters() > kMostDropped || Access(at::kBFloat16, x.size(1), wide) != 8) return std::nullopt;
+    if (WidestAccess({2, 1}, {rank}, {LayoutOf(low)}) != 2) return std::nullopt;
+    return rank;
+  }
 
   // What `entry` says of each item, on the device.
   template <typename Entry, typename Item, typename F>

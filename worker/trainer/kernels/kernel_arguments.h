@@ -22,6 +22,22 @@ struct LowRank {
   long long down_stride, gate_stride, up_stride;
 };
 
+// As in cuda/dropout.cu.
+struct DropoutNumbers {
+  const void *step_key, *ids;
+  unsigned long long sites[3];
+  unsigned threshold;
+  float kept;
+};
+inline constexpr size_t kMostDropped = 3;  // adapters of one input: q, k and v
+
+inline DropoutNumbers NumbersOf(const AdapterDropout& dropout) {
+  DropoutNumbers numbers{
+      dropout.step_key.data_ptr(), dropout.ids.data_ptr(), {}, dropout.Threshold(), static_cast<float>(dropout.Kept())};
+  for (size_t i = 0; i < dropout.adapters(); ++i) numbers.sites[i] = dropout.sites[i];
+  return numbers;
+}
+
 // As in cuda/adamw.cu.
 struct AdamWNumbers {
   float max_grad_norm;

@@ -25,6 +25,30 @@ std::vector<RowKernel> RowKernels(at::ScalarType type, int access) {
   return {{1, kMaxBlock}, {4, kMaxBlock}};
 }
 
+// Rows in chunks, each of which `column_blocks` blocks share; `at_once` blocks fill the device.
+AdapterLaunch PlanChunks(unsigned column_blocks, int64_t rows, int64_t at_once) {
+  constexpr int64_t kStep = 32;
+  constexpr int64_t kSmallest = 128;   // rows of a chunk
+  constexpr int64_t kOverhead = 64;    // rows that cost as much as a chunk's sums
+  constexpr int64_t kMostChunks = 64;  // bounds the sums' memory
+  AdapterLaunch best;
+  best.column_blocks = column_blocks;
+  // All blocks take about equally long, so what counts is how often the device is filled, and how well the last time.
+  // From many to few: blocks that end at different times fill each other's gaps, so fewer must win a fiftieth.
+  double least = std::numeric_limits<double>::max();
+  for (int64_t wanted = kMostChunks; wanted >= 1; --wanted) {
+    const int64_t chunk_rows = std::max(DivideUp(DivideUp(rows, wanted), kStep) * kStep, kSmallest);
+    const int64_t chunks = DivideUp(rows, chunk_rows);
+    const int64_t waves = DivideUp(best.column_blocks * chunks, at_once);
+    const auto cost = static_cast<double>(waves * (chunk_rows + kOverhead));
+    if (cost > 0.98 * least) continue;
+    least = cost;
+    best.chunk_rows = chunk_rows;
+    best.chunks = chunks;
+  }
+  return best;
+}
+
 }  // namespace
 
 Layout LayoutOf(const at::Tensor& tensor) {
@@ -93,29 +117,30 @@ Launch CrossEntropyLaunch(at::ScalarType type, int64_t rows, int64_t vocab, cons
 std::optional<AdapterLaunch> PlanGluAdapters(at::ScalarType type, int64_t rows, int64_t width, int64_t rank,
                                              int multiprocessors, const std::vector<Layout>& wide,
                                              const std::vector<Layout>& low) {
-  constexpr int64_t kColumns = 64, kStep = 32;
-  constexpr int64_t kBlocks = 3;       // that a multiprocessor's registers hold
-  constexpr int64_t kSmallest = 128;   // rows of a chunk
-  constexpr int64_t kOverhead = 64;    // rows that cost as much as a chunk's sums
-  constexpr int64_t kMostChunks = 64;  // bounds the sums' memory
+  constexpr int64_t kColumns = 64;
+  constexpr int64_t kBlocks = 3;  // that a multiprocessor's registers hold
   if (type != at::kBFloat16 || width % kColumns != 0 || rank > 16 || rows > kMaxGrid) return std::nullopt;
   if (WidestAccess({8, 1}, {width}, wide) != 8 || WidestAccess({2, 1}, {rank}, low) != 2) return std::nullopt;
-  AdapterLaunch best;
-  best.column_blocks = static_cast<unsigned>(width / kColumns);
-  // All blocks take about equally long, so what counts is how often the device is filled, and how well the last time.
-  // From many to few: blocks that end at different times fill each other's gaps, so fewer must win a fiftieth.
-  double least = std::numeric_limits<double>::max();
-  for (int64_t wanted = kMostChunks; wanted >= 1; --wanted) {
-    const int64_t chunk_rows = std::max(DivideUp(DivideUp(rows, wanted), kStep) * kStep, kSmallest);
-    const int64_t chunks = DivideUp(rows, chunk_rows);
-    const int64_t waves = DivideUp(best.column_blocks * chunks, kBlocks * multiprocessors);
-    const auto cost = static_cast<double>(waves * (chunk_rows + kOverhead));
-    if (cost > 0.98 * least) continue;
-    least = cost;
-    best.chunk_rows = chunk_rows;
-    best.chunks = chunks;
+  return PlanChunks(static_cast<unsigned>(width / kColumns), rows, kBlocks * multiprocessors);
+}
+
+std::optional<AdapterLaunch> PlanDroppedGradient(at::ScalarType type, int64_t rows, int64_t width, int64_t rank,
+                                                 int64_t adapters, int multiprocessors) {
+  constexpr int64_t kColumns = 64, kRanks = 16;
+  constexpr int64_t kBlocks = 5;  // that a multiprocessor's registers hold
+  const int64_t blocks = width / kColumns * adapters * DivideUp(rank, kRanks);
+  if (type != at::kBFloat16 || width % kColumns != 0 || rank % 2 != 0 || rows > kMaxGrid || blocks > kMaxGrid) {
+    return std::nullopt;
   }
-  return best;
+  return PlanChunks(static_cast<unsigned>(blocks), rows, kBlocks * multiprocessors);
+}
+
+int64_t ColumnsOfABlock(int64_t rows, int64_t width, int multiprocessors) {
+  constexpr int64_t kStep = 256, kTokens = 16;
+  constexpr int64_t kBlocks = 4;  // of a multiprocessor at a time
+  const int64_t steps = DivideUp(width, kStep);
+  const int64_t splits = std::clamp<int64_t>(kBlocks * multiprocessors / DivideUp(rows, kTokens), 1, steps);
+  return DivideUp(steps, splits) * kStep;
 }
 
 }  // namespace studio::kernels

@@ -22,6 +22,8 @@
 #include <string>
 #include <vector>
 
+#include "worker/trainer/model/dropout.h"
+
 namespace studio::kernels {
 
 enum class Activation {
@@ -114,6 +116,20 @@ class Operations {
   // memory and the forward's result where r is even and at most 16, in bf16; else the products follow.
   virtual void GluBackwardWithAdapters(Activation activation, const at::Tensor& d_out, const at::Tensor& gate_up,
                                        const GluAdapters& adapters) const = 0;
+
+  // The products of adapters whose input is dropped (model/dropout.h), n adapters of rank r that read x [T, D], their A
+  // below each other: a [n r, D]. Sums are in fp32 and rounded once. Ours draws the masks where the tensor cores take
+  // their factors from; for an even r, D in steps of 64, and bf16.
+  //
+  // low [T, >= n r] = drop(x) a^T, and 0 beyond.
+  virtual void DroppedLow(const at::Tensor& x, const at::Tensor& a, const AdapterDropout& dropout,
+                          const at::Tensor& low) const = 0;
+  // d_a [n r, D] fp32 = d_low [T, n r]^T drop(x), in a fixed order.
+  virtual void DroppedGradientOfA(const at::Tensor& d_low, const at::Tensor& x, const AdapterDropout& dropout,
+                                  const at::Tensor& d_a) const = 0;
+  // dx [T, D] += the gradient of x: of each adapter d_low a, dropped.
+  virtual void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout,
+                                  const at::Tensor& dx) const = 0;
 
   // losses [C] fp32 = log(sum(exp(logits))) - logits[label], and logits [C, V] become scale * (softmax - onehot).
   // labels [C] int64, each within [0, V). scale [] fp32 is read on the device: a recorded step takes another each time.

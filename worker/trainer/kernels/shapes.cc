@@ -118,6 +118,21 @@ void CheckGluAdapters(const at::Tensor& d_out, const at::Tensor& gate_up, const 
   CheckFlat("up_b", adapters.up_b, {width, rank}, at::kFloat);
 }
 
+void CheckDropped(const at::Tensor& x, const at::Tensor& a, const at::Tensor& low, const AdapterDropout& dropout) {
+  CheckMatrix("x", x);
+  CheckMatrix("a", a);
+  CheckMatrix("low", low);
+  const auto adapters = static_cast<int64_t>(dropout.adapters());
+  // NOLINTNEXTLINE(bugprone-infinite-loop): the check ends the program
+  STUDIO_CHECK(adapters > 0 && a.size(0) % adapters == 0 && low.size(1) >= a.size(0))
+      << adapters << " adapters of " << a.size(0) << " ranks in " << low.size(1) << " columns";
+  CheckRows("x", x, x.size(0), x.size(1), x.scalar_type());
+  CheckRows("a", a, a.size(0), x.size(1), a.scalar_type());
+  CheckRows("low", low, x.size(0), low.size(1), x.scalar_type());
+  CheckFlat("ids", dropout.ids, {x.size(0)}, at::kLong);
+  CheckFlat("step_key", dropout.step_key, {}, at::kLong);
+}
+
 void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
                        const at::Tensor& losses) {
   CheckMatrix("logits", logits);

@@ -20,6 +20,8 @@ void CheckGluForward(const at::Tensor& gate_up, const at::Tensor& out);
 void CheckGluAdapter(const at::Tensor& gate_up, const at::Tensor& a, const at::Tensor& out, const at::Tensor& low);
 void CheckGluBackward(const at::Tensor& d_out, const at::Tensor& gate_up, const at::Tensor& out);
 void CheckGluAdapters(const at::Tensor& d_out, const at::Tensor& gate_up, const GluAdapters& adapters);
+// x [T, D], its adapters' a [n r, D], and the product with it, [T, >= n r].
+void CheckDropped(const at::Tensor& x, const at::Tensor& a, const at::Tensor& low, const AdapterDropout& dropout);
 void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
                        const at::Tensor& losses);
 void CheckEmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad);

@@ -24,11 +24,16 @@ inline constexpr uint64_t kGolden = 0x9e3779b97f4a7c15ull;
 
 inline uint64_t RandomBits(uint64_t key, uint64_t index) { return Mix(key + (index + 1) * kGolden); }
 
-inline uint64_t RandomKey(uint64_t seed, std::string_view name) {
-  uint64_t hash = 0xcbf29ce484222325ull;  // FNV-1a
+// FNV-1a.
+inline uint64_t NameHash(std::string_view name) {
+  uint64_t hash = 0xcbf29ce484222325ull;
   for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ull;
-  return Mix(Mix(seed + kGolden) ^ hash);
+  return hash;
 }
+
+inline uint64_t RandomKeyOfHash(uint64_t seed, uint64_t name_hash) { return Mix(Mix(seed + kGolden) ^ name_hash); }
+
+inline uint64_t RandomKey(uint64_t seed, std::string_view name) { return RandomKeyOfHash(seed, NameHash(name)); }
 
 inline uint64_t RandomKey(uint64_t key, uint64_t part) { return Mix(key ^ Mix(part + kGolden)); }
 

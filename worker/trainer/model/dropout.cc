@@ -5,74 +5,109 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <ATen/ops/mm.h>
+#include <ATen/ops/stack.h>
 
-#include <vector>
+#include <algorithm>
+#include <cmath>
 
 #include "worker/trainer/model/counter_random.h"
 
 namespace studio {
 namespace {
 
-// 1 / (1 - p) or 0 for each (token, channel), fp32 on the CPU.
-at::Tensor Mask(int64_t channels, double p, uint64_t site_key, const at::Tensor& mask_ids) {
-  const at::Tensor ids = mask_ids.cpu().contiguous();
-  const at::Tensor mask = at::empty({ids.size(0), channels}, at::TensorOptions(at::kFloat));
+constexpr int64_t kChannels = 4;  // of a draw
+constexpr double kDraws = 65536;
+
+// True where a channel is dropped, [T, channels] on the CPU.
+at::Tensor DrawOnHost(int64_t channels, uint64_t site_key, uint32_t threshold, const at::Tensor& ids) {
+  const at::Tensor mask = at::empty({ids.size(0), channels}, at::TensorOptions(at::kBool));
   const int64_t* id = ids.data_ptr<int64_t>();
-  float* out = mask.data_ptr<float>();
-  // Compared as integers: no rounding anywhere.
-  const uint64_t threshold = static_cast<uint64_t>(p * 4294967296.0);
-  const float kept = static_cast<float>(1.0 / (1.0 - p));
+  bool* out = mask.data_ptr<bool>();
   at::parallel_for(0, ids.size(0), 64, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const uint64_t key = RandomKey(site_key, static_cast<uint64_t>(id[t]));
-      for (int64_t c = 0; c < channels; ++c) {
-        out[t * channels + c] = (RandomBits(key, static_cast<uint64_t>(c)) >> 32) < threshold ? 0.0f : kept;
+      for (int64_t c = 0; c < channels; c += kChannels) {
+        const uint64_t bits = RandomBits(key, static_cast<uint64_t>(c / kChannels));
+        for (int64_t i = 0; i < std::min(kChannels, channels - c); ++i) {
+          out[t * channels + c + i] = (bits >> (16 * i) & 0xffff) < threshold;
+        }
       }
     }
   });
   return mask;
 }
 
-uint64_t SiteKey(const Pass& pass, const LinearMember& member) { return RandomKey(pass.mask_key, member.name); }
+// counter_random.h over tensors: int64 wraps as uint64 does, and only a shift must be told that there is no sign.
+at::Tensor ShiftRight(const at::Tensor& z, int64_t by) {
+  return z.bitwise_right_shift(at::Scalar(by)).bitwise_and_((int64_t{1} << (64 - by)) - 1);
+}
+at::Tensor Mixed(at::Tensor z) {
+  z = z.bitwise_xor(ShiftRight(z, 30)).mul_(static_cast<int64_t>(0xbf58476d1ce4e5b9ull));
+  z = z.bitwise_xor(ShiftRight(z, 27)).mul_(static_cast<int64_t>(0x94d049bb133111ebull));
+  return z.bitwise_xor(ShiftRight(z, 31));
+}
+
+// Rows or columns of adapter `which`.
+at::Tensor Part(const at::Tensor& of_all, int64_t dim, const AdapterDropout& dropout, size_t which) {
+  const int64_t r = of_all.size(dim) / static_cast<int64_t>(dropout.adapters());
+  return of_all.narrow(dim, static_cast<int64_t>(which) * r, r);
+}
 
 }  // namespace
 
-at::Tensor Dropout(const at::Tensor& x, double p, uint64_t site_key, const at::Tensor& mask_ids) {
-  return x * Mask(x.size(1), p, site_key, mask_ids).to(x.options());
+uint32_t AdapterDropout::Threshold() const { return static_cast<uint32_t>(std::lround(p * kDraws)); }
+double AdapterDropout::Kept() const { return kDraws / (kDraws - Threshold()); }
+
+at::Tensor DropMaskOnDevice(int64_t channels, const AdapterDropout& dropout, size_t which) {
+  constexpr auto kStep = static_cast<int64_t>(kGolden);
+  const auto site = static_cast<int64_t>(dropout.sites[which]);
+  const at::Tensor site_key = Mixed(Mixed(dropout.step_key + kStep).bitwise_xor(site));
+  const at::Tensor key = Mixed(Mixed(dropout.ids + kStep).bitwise_xor(site_key));
+  const int64_t draws = (channels + kChannels - 1) / kChannels;
+  const at::Tensor index = at::arange(1, draws + 1, dropout.ids.options()).mul_(kStep);
+  const at::Tensor bits = Mixed(key.unsqueeze(1) + index);
+  const auto threshold = static_cast<int64_t>(dropout.Threshold());
+  std::vector<at::Tensor> parts;
+  for (int64_t i = 0; i < kChannels; ++i) {
+    parts.push_back(bits.bitwise_right_shift(at::Scalar(16 * i)).bitwise_and_(0xffff).lt(threshold));
+  }
+  return at::stack(parts, 2).flatten(1).narrow(1, 0, channels);
 }
 
-at::Tensor DroppedProduct(const at::Tensor& x, const LinearGroup& group, const LinearGroup::Compute& compute,
-                          const Pass& pass) {
-  std::vector<at::Tensor> parts;
-  int64_t row = 0;
-  for (const LinearMember& member : group.members()) {
-    if (!member.lora_a.defined()) continue;
-    const int64_t r = member.lora_a.size(0);
-    const at::Tensor dropped = Dropout(x, group.dropout(), SiteKey(pass, member), pass.mask_ids);
-    parts.push_back(at::mm(dropped, compute.lora_a.narrow(0, row, r).t()));
-    row += r;
-  }
-  return at::cat(parts, 1);
+at::Tensor DropMask(int64_t channels, const AdapterDropout& dropout, size_t which) {
+  if (dropout.ids.is_cuda()) return DropMaskOnDevice(channels, dropout, which);
+  const auto step_key = static_cast<uint64_t>(dropout.step_key.item<int64_t>());
+  const at::Tensor mask = DrawOnHost(channels, RandomKeyOfHash(step_key, dropout.sites[which]), dropout.Threshold(),
+                                     dropout.ids.cpu().contiguous());
+  return mask.to(dropout.ids.device());
 }
 
-at::Tensor DroppedBackward(const at::Tensor& x, const at::Tensor& dh, const LinearGroup& group,
-                           const LinearGroup::Compute& compute, const Pass& pass, at::Tensor& dx) {
+at::Tensor Dropped(const at::Tensor& x, const AdapterDropout& dropout, size_t which) {
+  return x.masked_fill(DropMask(x.size(1), dropout, which), 0);
+}
+
+at::Tensor DroppedLow(const at::Tensor& x, const at::Tensor& a, const AdapterDropout& dropout) {
   std::vector<at::Tensor> parts;
-  int64_t row = 0;
-  for (const LinearMember& member : group.members()) {
-    if (!member.lora_a.defined()) continue;
-    const int64_t r = member.lora_a.size(0);
-    const at::Tensor part = dh.narrow(1, row, r);
-    const uint64_t key = SiteKey(pass, member);
-    parts.push_back(at::mm(part.t(), Dropout(x, group.dropout(), key, pass.mask_ids)));
-    if (dx.defined()) {
-      dx.add_(Dropout(at::mm(part, compute.lora_a.narrow(0, row, r)), group.dropout(), key, pass.mask_ids));
-    }
-    row += r;
+  for (size_t i = 0; i < dropout.adapters(); ++i) {
+    parts.push_back(at::mm(Dropped(x, dropout, i), Part(a, 0, dropout, i).t()));
   }
-  return at::cat(parts, 0);
+  return at::cat(parts, 1).mul_(dropout.Kept());
+}
+
+at::Tensor DroppedGradientOfA(const at::Tensor& d_low, const at::Tensor& x, const AdapterDropout& dropout) {
+  std::vector<at::Tensor> parts;
+  for (size_t i = 0; i < dropout.adapters(); ++i) {
+    parts.push_back(at::mm(Part(d_low, 1, dropout, i).t(), Dropped(x, dropout, i)));
+  }
+  return at::cat(parts, 0).mul_(dropout.Kept());
+}
+
+void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout, at::Tensor dx) {
+  for (size_t i = 0; i < dropout.adapters(); ++i) {
+    const at::Tensor part = at::mm(Part(d_low, 1, dropout, i), Part(a, 0, dropout, i));
+    dx.add_(Dropped(part, dropout, i), dropout.Kept());
+  }
 }
 
 }  // namespace studio

@@ -1,24 +1,50 @@
-// Dropout before an adapter's A. Masks come by counter from (seed, step, token, site, channel): the same on every
-// device and however a batch is split. Each member of a group has a mask of its own, as in PEFT.
+// Dropout before adapters' A (arXiv:2106.09685). An element is a function of its place: channel c of a token is dropped
+// by the adapter of module `name` where 16 bits, the (c mod 4)th from below of
+//
+//   RandomBits(RandomKey(RandomKey(step key, name), token id), c / 4)
+//
+// are under p * 2^16, rounded. So masks are the same on every device and however a batch is split, nobody keeps one,
+// and each adapter of a group has its own, as in PEFT. What is kept counts 1 / (1 - p) times: a factor of the products.
+//
+//   AdapterDropout dropout{.p = 0.1, .step_key = key, .ids = ids, .sites = {NameHash("…q_proj"), NameHash("…v_proj")}};
+//   at::Tensor low = DroppedLow(x, a, dropout);
+//
+// Everything lies on one device and nothing waits for it, but that a device which is neither a CPU nor CUDA has its
+// masks drawn by the host. Throws what LibTorch throws.
 #pragma once
 
 #include <ATen/core/TensorBody.h>
 
 #include <cstdint>
-
-#include "worker/trainer/model/linear_group.h"
-#include "worker/trainer/model/pass.h"
+#include <vector>
 
 namespace studio {
 
-// x with each element kept with probability 1 - p and divided by it, else zero.
-at::Tensor Dropout(const at::Tensor& x, double p, uint64_t site_key, const at::Tensor& mask_ids);
+struct AdapterDropout {
+  double p = 0;
+  at::Tensor step_key;          // [] int64: the bits of Pass::mask_key
+  at::Tensor ids;               // [T] int64, as Batch::mask_ids
+  std::vector<uint64_t> sites;  // NameHash of each adapter's module; their ranks are equal
 
-// The members' drop(x) Aᵀ side by side, [T, rank].
-at::Tensor DroppedProduct(const at::Tensor& x, const LinearGroup& group, const LinearGroup::Compute& compute,
-                          const Pass& pass);
-// Gradient of the members' A, [rank, in]; adds that of x to dx where it is defined.
-at::Tensor DroppedBackward(const at::Tensor& x, const at::Tensor& dh, const LinearGroup& group,
-                           const LinearGroup::Compute& compute, const Pass& pass, at::Tensor& dx);
+  size_t adapters() const { return sites.size(); }
+  // Of 2^16.
+  uint32_t Threshold() const;
+  // 1 / (1 - p) for the p that the threshold stands for.
+  double Kept() const;
+};
+
+// [T, channels], true where adapter `which` drops.
+at::Tensor DropMask(int64_t channels, const AdapterDropout& dropout, size_t which);
+// The same by LibTorch's operations on the tensors' device: what DropMask does on CUDA.
+at::Tensor DropMaskOnDevice(int64_t channels, const AdapterDropout& dropout, size_t which);
+// x [T, D] with 0 where adapter `which` drops it, without the factor.
+at::Tensor Dropped(const at::Tensor& x, const AdapterDropout& dropout, size_t which);
+
+// Each adapter's drop(x) A^T side by side, [T, n r], given x [T, D] and their A below each other, a [n r, D].
+at::Tensor DroppedLow(const at::Tensor& x, const at::Tensor& a, const AdapterDropout& dropout);
+// Gradient of a, given d_low [T, n r].
+at::Tensor DroppedGradientOfA(const at::Tensor& d_low, const at::Tensor& x, const AdapterDropout& dropout);
+// dx [T, D] += that of x.
+void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout, at::Tensor dx);
 
 }  // namespace studio

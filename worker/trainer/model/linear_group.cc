@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "common/status/check.h"
+#include "worker/trainer/model/counter_random.h"
 #include "worker/trainer/model/dropout.h"
 
 namespace studio {
@@ -21,6 +22,10 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
+
+AdapterDropout DropoutOf(const LinearGroup& group, const Pass& pass) {
+  return {.p = group.dropout(), .step_key = pass.device_mask_key, .ids = pass.mask_ids, .sites = group.AdapterSites()};
+}
 
 struct GroupFunction : torch::autograd::Function<GroupFunction> {
   // Saved are the input and, with adapters, its skinny product.
@@ -30,7 +35,8 @@ struct GroupFunction : torch::autograd::Function<GroupFunction> {
     at::Tensor y = at::linear(x, c.weight, c.bias);
     at::Tensor h;
     if (group->has_adapter()) {
-      h = pass->training && group->dropout() > 0 ? DroppedProduct(x, *group, c, *pass) : at::mm(x, c.lora_a.t());
+      h = pass->training && group->dropout() > 0 ? DroppedLow(x, c.lora_a, DropoutOf(*group, *pass))
+                                                 : at::mm(x, c.lora_a.t());
       y.addmm_(h, c.lora_bt);
     }
     ctx->save_for_backward({x, h});
@@ -57,7 +63,9 @@ struct GroupFunction : torch::autograd::Function<GroupFunction> {
       const at::Tensor db = at::mm(dy.t(), h).to(at::kFloat);  // [out, rank]: the members' blocks are wanted
       at::Tensor da;                                           // [rank, in]
       if (holder.pass->training && group.dropout() > 0) {
-        da = DroppedBackward(x, dh, group, c, *holder.pass, dx);
+        const AdapterDropout dropout = DropoutOf(group, *holder.pass);
+        da = DroppedGradientOfA(dh, x, dropout);
+        if (wants_dx) AddDroppedBackward(dh, c.lora_a, dropout, dx);
       } else {
         da = at::mm(dh.t(), x);
         if (wants_dx) dx.addmm_(dh, c.lora_a);
@@ -158,6 +166,14 @@ std::vector<at::Tensor> LinearGroup::Leaves() const {
     }
   }
   return leaves;
+}
+
+std::vector<uint64_t> LinearGroup::AdapterSites() const {
+  std::vector<uint64_t> sites;
+  for (const LinearMember& member : members_) {
+    if (member.lora_a.defined()) sites.push_back(NameHash(member.name));
+  }
+  return sites;
 }
 
 // In-place changes count up; their sum changes whenever one of them does.

@@ -51,6 +51,8 @@ class LinearGroup {
   double dropout() const { return dropout_; }
   bool has_adapter() const { return rank_ > 0; }
   bool trained() const { return trained_; }
+  // What tells the dropout of its adapters apart (dropout.h).
+  std::vector<uint64_t> AdapterSites() const;
   // Of all members' adapters together.
   int64_t rank() const { return rank_; }
   int64_t border() const { return border_; }

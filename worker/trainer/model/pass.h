@@ -30,7 +30,8 @@ struct Pass {
   bool training = false;
   // Of (seed, step); each site adds its own name.
   uint64_t mask_key = 0;
-  at::Tensor mask_ids;  // [T] int64, on the device
+  at::Tensor device_mask_key;  // [] int64, its bits on the device
+  at::Tensor mask_ids;         // [T] int64, on the device
 
   int64_t tokens() const { return cosine.size(0); }
 };

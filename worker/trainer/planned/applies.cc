@@ -9,7 +9,6 @@ std::string WhyNot(const ModelOptions& options) {
   if (!options.lora && options.trained_dtype != options.compute_dtype) {
     return "every weight is trained and kept in another type than mixed_precision_dtype";
   }
-  if (options.lora && options.lora->dropout > 0) return absl::StrCat("lora_dropout ", options.lora->dropout);
   if (options.neftune_alpha > 0) return absl::StrCat("neftune_noise_alpha ", options.neftune_alpha);
   if (options.gradient_checkpointing) return "gradient_checkpointing";
   if (options.attention == Attention::kEager) return "attention_implementation EAGER";

@@ -18,8 +18,7 @@ void PlannedStep::Backward(Micro& micro) {
                         parts.final_norm, Rows(layout_.final_rstd, micro.learnt).squeeze(1), /*accumulate=*/false,
                         Columns(Rows(layout_.d_stream, micro.learnt), hidden), NormGradient(2 * groups_.size()));
   for (size_t i = groups_.size(); i-- > first_layer_;) {
-    const bool last = i + 1 == groups_.size();
-    const int64_t rows = last ? micro.learnt : micro.tokens;
+    const int64_t rows = IsLast(i) ? micro.learnt : micro.tokens;
     BackwardMlp(i, rows);
     if (Needed(i, kO)) BackwardAttention(i, micro, rows);
     micro.saved[i] = {};
@@ -52,7 +51,7 @@ void PlannedStep::BackwardMlp(size_t index, int64_t rows) {
   const at::Tensor gate_up = Rows(place.gate_up, rows);
   const at::Tensor d_gate_up = Columns(gate_up, group.gate_up.out());
   const at::Tensor d_activation = arena_.View(layout_.d_activation, rows, width);
-  group.down.Backward(d_stream, d_activation);
+  InputGradient(group.down, d_stream, IsLast(index), d_activation);
   const at::Tensor mlp = Rows(place.mlp_input, rows);
   group.down.GradientOfB(Rows(place.down_low, rows), dy, Rows(place.down_gradient.b, 1));
   BackwardGlu(index, d_activation, d_gate_up, mlp.narrow(1, hidden, group.gate_up.border()), d_down_low);
@@ -62,11 +61,12 @@ void PlannedStep::BackwardMlp(size_t index, int64_t rows) {
 
   const at::Tensor d_low = gate_up.narrow(1, group.gate_up.out(), group.gate_up.border());
   group.gate_up.LowBackward(d_gate_up, d_low);
-  group.gate_up.GradientOfA(Columns(mlp, hidden), d_low, Rows(place.gate_up_gradient.a, place.gate_up_gradient.a.rows));
+  GradientOfA(group.gate_up, Columns(mlp, hidden), d_low, IsLast(index),
+              Rows(place.gate_up_gradient.a, place.gate_up_gradient.a.rows));
   if (full()) AddWeightGradients(layer.gate_up, d_gate_up, Columns(mlp, hidden));
   if (!Needed(index, kO)) return;
   const at::Tensor d_normed = arena_.View(layout_.d_normed, rows, hidden);
-  group.gate_up.Backward(gate_up, d_normed);
+  InputGradient(group.gate_up, gate_up, IsLast(index), d_normed);
   ops_->RmsNormBackward(d_normed, Columns(mlp, hidden), layer.post_attention_norm,
                         Rows(place.mlp_rstd, rows).squeeze(1), /*accumulate=*/true, dy, NormGradient(2 * index + 1));
 }
@@ -90,7 +90,7 @@ void PlannedStep::BackwardGlu(size_t index, const at::Tensor& d_activation, cons
     return;
   }
   ops_->GluBackward(kernels::Activation::kSilu, d_activation, d_gate_up, d_activation);
-  group.down.GradientOfA(d_activation, d_down_low, down_a);
+  GradientOfA(group.down, d_activation, d_down_low, IsLast(index), down_a);
   if (Needed(index, kGateUp)) group.gate_up.GradientOfB(gate_up_low, d_gate_up, gate_up_b);
 }
 
@@ -100,17 +100,18 @@ void PlannedStep::BackwardAttention(size_t index, Micro& micro, int64_t rows) {
   const Layout::Layer& place = layout_.layers[index];
   const AttentionSaved& saved = micro.saved[index];
   const int64_t hidden = group.o.out();
-  const bool fewer = index + 1 == groups_.size() && micro.rows.defined();
+  const bool fewer = IsLast(index) && micro.rows.defined();
 
   const at::Tensor d_stream = Columns(Rows(layout_.d_stream, rows), hidden + group.o.border());
   const at::Tensor d_o_low = d_stream.narrow(1, hidden, group.o.border());
   group.o.LowBackward(Columns(d_stream, hidden), d_o_low);
   const at::Tensor attended = fewer ? Rows(layout_.attended_rows, rows) : saved.out;
-  MakeGradients(group.o, place.o_gradient, attended, Rows(place.o_low, rows), Columns(d_stream, hidden), d_o_low);
+  MakeGradients(group.o, place.o_gradient, attended, Rows(place.o_low, rows), Columns(d_stream, hidden), d_o_low,
+                IsLast(index));
   if (full()) AddWeightGradients(layer.o, Columns(d_stream, hidden), attended);
   if (!Needed(index, kQkv)) return;
   at::Tensor d_attended = arena_.View(layout_.d_normed, rows, group.o.in());
-  group.o.Backward(d_stream, d_attended);
+  InputGradient(group.o, d_stream, IsLast(index), d_attended);
   if (fewer) {
     Spread(micro);
     d_attended = Rows(layout_.attended_rows, micro.tokens);
@@ -123,14 +124,14 @@ void PlannedStep::BackwardAttention(size_t index, Micro& micro, int64_t rows) {
   const at::Tensor d_low = d_qkv.narrow(1, group.qkv.out(), group.qkv.border());
   group.qkv.LowBackward(dy, d_low);
   MakeGradients(group.qkv, place.qkv_gradient, Columns(input, hidden), input.narrow(1, hidden, group.qkv.border()), dy,
-                d_low);
+                d_low, /*behind=*/false);
   if (full()) {
     AddWeightGradients(layer.qkv, dy, Columns(input, hidden));
   } else if (index == first_layer_) {
     return;
   }
   const at::Tensor d_normed = arena_.View(layout_.d_normed, micro.tokens, hidden);
-  group.qkv.Backward(d_qkv, d_normed);
+  InputGradient(group.qkv, d_qkv, /*behind=*/false, d_normed);
   ops_->RmsNormBackward(d_normed, Columns(input, hidden), layer.input_norm,
                         Rows(place.attention_rstd, micro.tokens).squeeze(1), /*accumulate=*/true,
                         Columns(Rows(layout_.d_stream, micro.tokens), hidden), NormGradient(2 * index));

@@ -22,7 +22,7 @@ void WideProduct(const at::Tensor& x, const at::Tensor& y, at::Tensor out) {
 
 }  // namespace
 
-Bordered::Bordered(const LinearGroup& group) : group_(group) {
+Bordered::Bordered(const LinearGroup& group) : group_(group), sites_(group.AdapterSites()) {
   const at::Tensor& all = group.Bordered();
   STUDIO_CHECK(!group.has_adapter() || group.border() > 0) << "an adapter without a border";
   a_ = all.narrow(0, group.out(), group.border()).narrow(1, 0, group.in());
@@ -59,6 +59,10 @@ void Bordered::LowBackward(const at::Tensor& dy, at::Tensor d_low) const {
 }
 
 void Bordered::Backward(const at::Tensor& bordered_dy, at::Tensor dx) const { at::mm_out(dx, bordered_dy, backward_); }
+
+void Bordered::BackwardOfFrozen(const at::Tensor& dy, at::Tensor dx) const {
+  at::mm_out(dx, dy, backward_.narrow(0, 0, out()));
+}
 
 void Bordered::GradientOfA(const at::Tensor& x, const at::Tensor& d_low, at::Tensor a) const {
   if (has_adapter()) WideProduct(d_low.narrow(1, 0, a.size(0)).t(), x, a);

@@ -10,6 +10,9 @@
 
 #include <ATen/core/TensorBody.h>
 
+#include <cstdint>
+#include <vector>
+
 #include "worker/trainer/model/linear_group.h"
 #include "worker/trainer/planned/arena.h"
 
@@ -33,6 +36,8 @@ class Bordered {
   void LowBackward(const at::Tensor& dy, at::Tensor d_low) const;
   // dx [T, in] = dy' [T, out + border] W'.
   void Backward(const at::Tensor& bordered_dy, at::Tensor dx) const;
+  // The same without what passes through the adapters, whose part of dx may be dropped first: dy [T, out] W.
+  void BackwardOfFrozen(const at::Tensor& dy, at::Tensor dx) const;
   // Gradients of the group's A into a [rank, in], fp32.
   void GradientOfA(const at::Tensor& x, const at::Tensor& d_low, at::Tensor a) const;
   // Of its B into b [1, elements of all members' B, each [out, r]], fp32, without the factor s.
@@ -40,6 +45,9 @@ class Bordered {
 
   // [rank, in]: A of all members below each other.
   at::Tensor A() const { return a_.narrow(0, 0, group_.rank()); }
+
+  // What tells the members' dropout apart (model/dropout.h).
+  const std::vector<uint64_t>& sites() const { return sites_; }
 
   int64_t rank() const { return group_.rank(); }
   bool has_adapter() const { return group_.has_adapter(); }
@@ -53,6 +61,7 @@ class Bordered {
   at::Tensor b_;         // [out, border]
   at::Tensor forward_;   // [in + border, out]
   at::Tensor backward_;  // [out + border, in]
+  std::vector<uint64_t> sites_;
 };
 
 }  // namespace studio::planned

@@ -10,6 +10,9 @@ Inputs::Inputs(int64_t max_tokens, int64_t head_dim, at::Device device) {
   tokens_ = at::zeros({max_tokens}, of(at::kLong));
   rows_ = at::zeros({max_tokens}, of(at::kLong));
   labels_ = at::zeros({max_tokens}, of(at::kLong));
+  ids_ = at::zeros({max_tokens}, of(at::kLong));
+  row_ids_ = at::zeros({max_tokens}, of(at::kLong));
+  mask_key_ = at::zeros({}, of(at::kLong));
   cosine_ = at::zeros({max_tokens, head_dim / 2}, of(at::kFloat));
   sine_ = at::zeros({max_tokens, head_dim / 2}, of(at::kFloat));
   cu_seqlens_ = at::zeros({max_tokens + 1}, of(at::kInt));
@@ -22,6 +25,10 @@ PassPtr Inputs::Load(const Batch& batch, const Pass& pass, const at::Tensor& row
   Rows(learnt).copy_(rows);
   at::Tensor labels = Labels(learnt);
   at::index_select_out(labels, batch.labels.to(rows.device()), 0, rows);
+  Ids(tokens).copy_(pass.mask_ids, /*non_blocking=*/true);
+  at::Tensor row_ids = IdsOfRows(learnt);
+  at::index_select_out(row_ids, Ids(tokens), 0, rows);
+  mask_key_.copy_(pass.device_mask_key);
   scale_.fill_(scale);
   auto here = std::make_shared<Pass>(pass);
   here->cosine = cosine_.narrow(0, 0, tokens);

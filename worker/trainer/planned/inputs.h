@@ -22,14 +22,18 @@ class Inputs {
   // `rows` [learnt] int64 on the device: those that have a label. The pass is a copy of `pass` whose tensors lie here.
   PassPtr Load(const Batch& batch, const Pass& pass, const at::Tensor& rows, double scale);
 
-  at::Tensor Tokens(int64_t tokens) const { return tokens_.narrow(0, 0, tokens); }  // [tokens] int64
-  at::Tensor Rows(int64_t learnt) const { return rows_.narrow(0, 0, learnt); }      // [learnt] int64
-  at::Tensor Labels(int64_t learnt) const { return labels_.narrow(0, 0, learnt); }  // [learnt] int64, of those rows
+  at::Tensor Tokens(int64_t tokens) const { return tokens_.narrow(0, 0, tokens); }      // [tokens] int64
+  at::Tensor Rows(int64_t learnt) const { return rows_.narrow(0, 0, learnt); }          // [learnt] int64
+  at::Tensor Ids(int64_t tokens) const { return ids_.narrow(0, 0, tokens); }            // [tokens] int64, masks' names
+  at::Tensor IdsOfRows(int64_t learnt) const { return row_ids_.narrow(0, 0, learnt); }  // [learnt] int64
+  at::Tensor Labels(int64_t learnt) const { return labels_.narrow(0, 0, learnt); }      // [learnt] int64, of those rows
   // [] fp32: what the micro batch's gradient is multiplied by.
   const at::Tensor& Scale() const { return scale_; }
+  // [] int64: the step's, of dropout's masks.
+  const at::Tensor& MaskKey() const { return mask_key_; }
 
  private:
-  at::Tensor tokens_, rows_, labels_;
+  at::Tensor tokens_, rows_, labels_, ids_, row_ids_, mask_key_;
   at::Tensor cosine_, sine_;  // [max_tokens, head_dim / 2] fp32
   at::Tensor cu_seqlens_;     // [max_tokens + 1] int32
   at::Tensor scale_;

@@ -154,13 +154,6 @@ void PlannedStep::Refresh() {
   if (stale) ops_->CopyScaled(copies_);
 }
 
-void PlannedStep::MakeGradients(const Bordered& group, const Layout::Layer::Gradient& place, const at::Tensor& x,
-                                const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low) {
-  if (!group.has_adapter()) return;
-  group.GradientOfA(x, d_low, Rows(place.a, place.a.rows));
-  group.GradientOfB(low, dy, Rows(place.b, 1));
-}
-
 void PlannedStep::AddToGrads() {
   if (full()) return;
   std::vector<at::Tensor> a, b;

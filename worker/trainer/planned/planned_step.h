@@ -23,6 +23,7 @@
 
 #include "worker/trainer/kernels/operations.h"
 #include "worker/trainer/model/causal_lm.h"
+#include "worker/trainer/model/dropout.h"
 #include "worker/trainer/planned/arena.h"
 #include "worker/trainer/planned/attention.h"
 #include "worker/trainer/planned/bordered.h"
@@ -89,20 +90,30 @@ class PlannedStep {
   void Backward(Micro& micro);
   void BackwardMlp(size_t index, int64_t rows);
   void BackwardAttention(size_t index, Micro& micro, int64_t rows);
+  // adapters.cc: one group's adapters, with the dropout of their input where the job asks for it. `behind`: the last
+  // attention has been, rows are those that have a label.
+  void Low(const Bordered& group, const at::Tensor& x, bool behind, at::Tensor low) const;
+  // dx of a group, given dy [T, out] | d_low [T, border].
+  void InputGradient(const Bordered& group, const at::Tensor& bordered_dy, bool behind, at::Tensor dx) const;
+  void GradientOfA(const Bordered& group, const at::Tensor& x, const at::Tensor& d_low, bool behind,
+                   at::Tensor a) const;
+  // Adapters' gradients of one group, into the layout's.
+  void MakeGradients(const Bordered& group, const Layout::Layer::Gradient& place, const at::Tensor& x,
+                     const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low, bool behind) const;
+  AdapterDropout DropoutOf(const Bordered& group, int64_t rows, bool behind) const;
+  bool drops() const { return model_.options().lora && model_.options().lora->dropout > 0; }
+  bool IsLast(size_t layer) const { return layer + 1 == groups_.size(); }
   // Spreads d_normed (attention's output) and d_stream from the labelled rows to all.
   void Spread(const Micro& micro);
   // Adapters of this rank are multiplied inside SwiGLU's kernels, without a pass of their own over memory: up to what a
   // tensor core takes in one go. (The reference does it the same way, so that tests on a CPU come here.)
   bool MultipliesInGlu(int64_t rank) const {
-    return rank > 0 && rank <= 16 && rank % 2 == 0 &&
+    return !drops() && rank > 0 && rank <= 16 && rank % 2 == 0 &&
            (!model_.options().device.is_cuda() || model_.options().compute_dtype == at::kBFloat16);
   }
   // SwiGLU's backward pass and the gradients of the adapters that touch it. `d_activation` is spent.
   void BackwardGlu(size_t index, const at::Tensor& d_activation, const at::Tensor& d_gate_up,
                    const at::Tensor& gate_up_low, const at::Tensor& d_down_low);
-  // Adapters' gradients of one group, into the layout's.
-  void MakeGradients(const Bordered& group, const Layout::Layer::Gradient& place, const at::Tensor& x,
-                     const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low);
   void AddToGrads();
   // Gradients that have moved: recordings would write where they were.
   void DropStaleRecordings();

@@ -5,6 +5,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 
+#include <cmath>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -21,7 +22,16 @@ struct Case {
   std::string config;  // more keys of config.json
   std::vector<std::string> targets = {};
   int64_t r = 4;
+  double dropout = 0;
 };
+
+ModelOptions OptionsOf(const Case& c) {
+  ModelOptions options = WithLora();
+  options.lora->target_modules = c.targets;
+  options.lora->r = c.r;
+  options.lora->dropout = c.dropout;
+  return options;
+}
 
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
@@ -52,6 +62,13 @@ const Case kCases[] = {
     {"rank_3", "", {}, 3},
     {"rank_20", "", {}, 20},
     {"first_layers_middle", "", {"model.layers.0.mlp.gate_proj", "model.layers.1.mlp.down_proj"}},
+    {"dropout", R"("num_hidden_layers": 3)", {}, 4, 0.3},
+    {"dropout_rank_16", R"("hidden_size": 64, "intermediate_size": 64)", {}, 16, 0.1},
+    {"dropout_rank_3", "", {}, 3, 0.2},
+    {"dropout_rank_20", R"("hidden_size": 64, "intermediate_size": 128)", {}, 20, 0.1},
+    {"dropout_queries_and_values", "", {"q_proj", "v_proj"}, 4, 0.1},
+    {"dropout_output_and_down", "", {"o_proj", "down_proj"}, 4, 0.1},
+    {"dropout_last_layer_alone", "", {"model.layers.1.self_attn.o_proj", "model.layers.1.mlp.up_proj"}, 4, 0.1},
 };
 
 class PlannedStepCases : public testing::TestWithParam<Case> {};
@@ -59,18 +76,14 @@ INSTANTIATE_TEST_SUITE_P(All, PlannedStepCases, testing::ValuesIn(kCases),
                          [](const auto& instance) { return instance.param.name; });
 
 TEST_P(PlannedStepCases, HasTheReferencesLossAndGradients) {
-  ModelOptions options = WithLora();
-  options.lora->target_modules = GetParam().targets;
-  options.lora->r = GetParam().r;
+  ModelOptions options = OptionsOf(GetParam());
   ASSERT_OK_AND_ASSIGN(const auto model, LoadTiny("case_" + GetParam().name, options, GetParam().config));
   FillAll(*model);
   ExpectClose(Planned(*model, Ragged()), Reference(*model, Ragged()), Fp32Limit());
 }
 
 TEST_P(PlannedStepCases, LosesNoMoreInBfloat16ThanTheReferenceDoes) {
-  ModelOptions options = WithLora();
-  options.lora->target_modules = GetParam().targets;
-  options.lora->r = GetParam().r;
+  ModelOptions options = OptionsOf(GetParam());
   ASSERT_OK_AND_ASSIGN(const auto exact, LoadTiny("exact_" + GetParam().name, options, GetParam().config));
   options.compute_dtype = options.base_dtype = at::kBFloat16;
   ASSERT_OK_AND_ASSIGN(const auto half, LoadTiny("half_" + GetParam().name, options, GetParam().config));
@@ -159,11 +172,30 @@ TEST(PlannedStep, BorderedWeightsAreTheSameModel) {
   EXPECT_EQ(bordered->Evaluate(batch).loss_sum, plain->Evaluate(batch).loss_sum);
 }
 
+TEST(PlannedStep, DropsAnewInEachStepAndRepeatsAStepsMasks) {
+  ModelOptions options = WithLora();
+  options.lora->dropout = 0.3;
+  ASSERT_OK_AND_ASSIGN(const auto model, LoadTiny("steps", options));
+  FillAll(*model);
+  Batch batch = Segments({RandomTokens(30, 1)});
+  PlannedStep step(*model, 30, MakeOperations());
+  std::vector<double> losses;
+  // The shape comes again, so the later ones are replays of a recording.
+  for (const int64_t at : {1, 2, 3, 4, 2}) {
+    batch.step = at;
+    const Outcome planned = Collect(*model, step.AccumulateGradients(batch, 0.25).item<double>());
+    ExpectClose(planned, Reference(*model, {batch}), Fp32Limit());
+    losses.push_back(planned.loss_sum);
+  }
+  EXPECT_GT(std::abs(losses[0] - losses[1]), 1e-3);
+  EXPECT_NEAR(losses[1], losses[4], 1e-4);
+}
+
 TEST(WhyNot, NamesWhatStandsAgainstIt) {
   ModelOptions options = WithLora();
   EXPECT_EQ(WhyNot(options), "");
-  options.lora->dropout = 0.1;
-  EXPECT_EQ(WhyNot(options), "lora_dropout 0.1");
+  options.neftune_alpha = 5;
+  EXPECT_EQ(WhyNot(options), "neftune_noise_alpha 5");
   options = WithLora();
   options.base_dtype = at::kBFloat16;
   EXPECT_EQ(WhyNot(options), "backbone_dtype differs from mixed_precision_dtype");

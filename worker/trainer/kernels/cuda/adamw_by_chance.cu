@@ -1,13 +1,5 @@
 // AdamW where weights, gradient and states are all bf16: arithmetic in fp32, results rounded by chance.
 
-// SplitMix64's mixer, as the host's counter_random.h has it: RandomBits(key, index) mixes key + (index + 1) * GOLDEN.
-#define GOLDEN 0x9e3779b97f4a7c15ull
-__device__ __forceinline__ unsigned long long Mix(unsigned long long z) {
-  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-  return z ^ (z >> 31);
-}
-
 // One of the two bf16 around x, as near in expectation as x itself: up where the 16 bits that are cut off, with 16
 // random ones added, carry over. What is not finite stays.
 __device__ __forceinline__ float RoundedByChance(float x, unsigned long long bits) {

@@ -132,5 +132,13 @@ __device__ __forceinline__ float Exp2(float x) {
   return y;
 }
 
+// SplitMix64's mixer, as the host's counter_random.h has it: RandomBits(key, index) mixes key + (index + 1) * GOLDEN.
+#define GOLDEN 0x9e3779b97f4a7c15ull
+__device__ __forceinline__ unsigned long long Mix(unsigned long long z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return z ^ (z >> 31);
+}
+
 #define LOG2_E 1.4426950408889634f
 #define LN_2 0.6931471805599453f

@@ -297,9 +297,9 @@ TEST_F(TrainerTest, WorkingAheadOfTheDeviceChangesNoBits) {
 }
 
 TEST_F(TrainerTest, PlannedStepSaysWhatItLacks) {
-  TrainerRun run(Arguments("out", {"--step", "planned", "--set", "training.lora_dropout=0.1"}));
+  TrainerRun run(Arguments("out", {"--step", "planned", "--set", "training.neftune_noise_alpha=5"}));
   EXPECT_EQ(run.Wait(), 65);
-  EXPECT_THAT(run.output(), AllOf(HasSubstr("lora_dropout 0.1"), HasSubstr("--step auto")));
+  EXPECT_THAT(run.output(), AllOf(HasSubstr("neftune_noise_alpha 5"), HasSubstr("--step auto")));
 }
 
 TEST_F(TrainerTest, SamplesByTheSeedAlone) {

@@ -197,9 +197,9 @@ class AtenOperations final : public Operations {
     const at::Tensor out = at::empty(d_out.sizes(), d_out.options());
     GluBackward(activation, d_out, gate_up, out);
     const int64_t width = d_out.size(1);
-    adapters.down_a.copy_(Product(adapters.down_low, out));
-    adapters.gate_b.copy_(Product(gate_up.narrow(1, 0, width), adapters.gate_low));
-    adapters.up_b.copy_(Product(gate_up.narrow(1, width, width), adapters.up_low));
+    adapters.down_a.add_(Product(adapters.down_low, out));
+    adapters.gate_b.add_(Product(gate_up.narrow(1, 0, width), adapters.gate_low), adapters.b_scale);
+    adapters.up_b.add_(Product(gate_up.narrow(1, width, width), adapters.up_low), adapters.b_scale);
   }
 
   void DroppedLow(const at::Tensor& x, const at::Tensor& a, const AdapterDropout& dropout,
@@ -210,11 +210,15 @@ class AtenOperations final : public Operations {
     low.narrow(1, a.size(0), low.size(1) - a.size(0)).zero_();
   }
 
-  void DroppedGradientOfA(const at::Tensor& d_low, const at::Tensor& x, const AdapterDropout& dropout,
-                          const at::Tensor& d_a) const override {
+  void AddAdapterGradients(const std::vector<AdapterGradient>& gradients) const override {
     at::NoGradGuard no_grad;
-    CheckDropped(x, d_a, d_low, dropout);
-    d_a.copy_(studio::DroppedGradientOfA(d_low, x, dropout));
+    for (const AdapterGradient& gradient : gradients) {
+      CheckAdapterGradient(gradient);
+      const auto& [narrow, wide, grad, scale, transposed, dropout, which] = gradient;
+      const bool drops = dropout.ids.defined();
+      const at::Tensor product = Product(narrow, drops ? Dropped(wide, dropout, which) : wide);
+      grad.add_(transposed ? product.t() : product, drops ? scale * dropout.Kept() : scale);
+    }
   }
 
   void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout,

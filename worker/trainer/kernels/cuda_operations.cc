@@ -6,6 +6,7 @@
 #include <ATen/ops/sort.h>
 
 #include <algorithm>
+#include <span>
 
 #include "absl/strings/str_cat.h"
 #include "common/status/check.h"
@@ -44,6 +45,37 @@ int HalfAccess(at::ScalarType type, int64_t half, std::initializer_list<at::Tens
   std::vector<Layout> layouts;
   for (const at::Tensor& x : tensors) layouts.push_back(LayoutOf(x));
   return type == at::kBFloat16 ? WidestAccess({8, 4, 1}, {half}, layouts) : WidestAccess({4, 1}, {half}, layouts);
+}
+
+// Whether cuda/adapter_gradients.cu takes it.
+bool IsAdapterProblem(const AdapterGradient& gradient) {
+  const at::Tensor &narrow = gradient.narrow, &wide = gradient.wide;
+  return wide.scalar_type() == at::kBFloat16 && wide.size(1) % 64 == 0 && wide.size(0) <= INT32_MAX &&
+         Access(at::kBFloat16, wide.size(1), {wide}) == 8 &&
+         WidestAccess({2, 1}, {narrow.size(1)}, {LayoutOf(narrow)}) == 2 && gradient.dropout.adapters() <= kMostDropped;
+}
+
+// One for each 16 ranks.
+void AddProblems(const AdapterGradient& gradient, std::vector<AdapterProblem>& problems) {
+  const auto& [narrow, wide, grad, scale, transposed, dropout, which] = gradient;
+  const int64_t rank = narrow.size(1);
+  const bool drops = dropout.ids.defined();
+  for (int64_t first = 0; first < rank; first += 16) {
+    const int64_t ranks = std::min<int64_t>(rank - first, 16);
+    const at::Tensor some = narrow.narrow(1, first, ranks), to = grad.narrow(transposed ? 1 : 0, first, ranks);
+    problems.push_back({.narrow = Pointer(some),
+                        .wide = Pointer(wide),
+                        .grad = Pointer(to),
+                        .narrow_stride = RowStride(some),
+                        .wide_stride = RowStride(wide),
+                        .grad_stride = RowStride(to),
+                        .site = drops ? dropout.sites[which] : 0,
+                        .scale = static_cast<float>(drops ? scale * dropout.Kept() : scale),
+                        .ranks = static_cast<int>(ranks),
+                        .blocks = static_cast<int>(wide.size(1) / 64),
+                        .transposed = transposed,
+                        .drops = drops});
+  }
 }
 
 absl::string_view GluName(Activation activation, bool forward) {
@@ -181,9 +213,9 @@ class CudaOperations final : public Operations {
     (*module_)({kernel, plan->column_blocks, 128, static_cast<unsigned>(plan->chunks)}, Pointer(d_out),
                Pointer(gate_up), low, Pointer(partial), static_cast<int>(rows), Width(d_out), static_cast<int>(rank),
                static_cast<int>(plan->chunk_rows), RowStride(d_out), RowStride(gate_up));
-    (*module_)({"glu_adapter_sums", static_cast<unsigned>((width + 255) / 256), 256, static_cast<unsigned>(3 * rank)},
-               Pointer(partial), Pointer(adapters.down_a), Pointer(adapters.gate_b), Pointer(adapters.up_b),
-               static_cast<int>(plan->chunks), Width(d_out), static_cast<int>(rank), RowStride(adapters.down_a));
+    (*module_)({"glu_adapter_sums", plan->column_blocks, 256, 3}, Pointer(partial), Pointer(adapters.down_a),
+               Pointer(adapters.gate_b), Pointer(adapters.up_b), static_cast<int>(plan->chunks), Width(d_out),
+               static_cast<int>(rank), static_cast<float>(adapters.b_scale), RowStride(adapters.down_a));
   }
 
   void DroppedLow(const at::Tensor& x, const at::Tensor& a, const AdapterDropout& dropout,
@@ -197,24 +229,26 @@ class CudaOperations final : public Operations {
                static_cast<int>(dropout.adapters()), Width(low), RowStride(x), RowStride(a), RowStride(low));
   }
 
-  void DroppedGradientOfA(const at::Tensor& d_low, const at::Tensor& x, const AdapterDropout& dropout,
-                          const at::Tensor& d_a) const override {
-    CheckDropped(x, d_a, d_low, dropout);
-    const std::optional<int64_t> rank = DroppedRank(dropout, {x}, d_a.size(0), d_low);
-    if (!rank) return aten_->DroppedGradientOfA(d_low, x, dropout, d_a);
-    const int64_t rows = x.size(0), width = x.size(1), adapters = d_a.size(0) / *rank;
-    const std::optional<AdapterLaunch> plan =
-        PlanDroppedGradient(x.scalar_type(), rows, width, *rank, adapters, kind_.limits.multiprocessors);
-    if (!plan) return aten_->DroppedGradientOfA(d_low, x, dropout, d_a);
-    const at::Tensor partial = at::empty({plan->chunks, adapters * DivideUp(*rank, 16), 16, width}, d_a.options());
-    const DropoutNumbers numbers = NumbersOf(dropout);
-    (*module_)({"dropped_gradient_bf16", plan->column_blocks, 128, static_cast<unsigned>(plan->chunks)}, Pointer(d_low),
-               Pointer(x), Pointer(partial), numbers, static_cast<int>(rows), Width(x), static_cast<int>(*rank),
-               static_cast<int>(adapters), static_cast<int>(plan->chunk_rows), RowStride(d_low), RowStride(x));
-    (*module_)(
-        {"dropped_gradient_sums", static_cast<unsigned>(DivideUp(width, 256)), 256, static_cast<unsigned>(d_a.size(0))},
-        Pointer(partial), Pointer(d_a), static_cast<int>(plan->chunks), Width(x), static_cast<int>(*rank),
-        static_cast<int>(adapters), numbers.kept, RowStride(d_a));
+  void AddAdapterGradients(const std::vector<AdapterGradient>& gradients) const override {
+    if (gradients.empty()) return;
+    std::vector<AdapterGradient> others;
+    std::vector<AdapterProblem> problems;
+    DropoutNumbers dropout{};
+    for (const AdapterGradient& gradient : gradients) {
+      CheckAdapterGradient(gradient);
+      STUDIO_CHECK(gradient.wide.size(0) == gradients[0].wide.size(0)) << "gradients of other tokens";
+      if (!IsAdapterProblem(gradient)) {
+        others.push_back(gradient);
+        continue;
+      }
+      if (gradient.dropout.ids.defined()) dropout = NumbersOf(gradient.dropout);
+      AddProblems(gradient, problems);
+    }
+    if (!others.empty()) aten_->AddAdapterGradients(others);
+    for (size_t begin = 0; begin < problems.size(); begin += kMostProblems) {
+      const size_t count = std::min(problems.size() - begin, kMostProblems);
+      LaunchProblems({&problems[begin], count}, dropout, gradients[0].wide.size(0));
+    }
   }
 
   void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout,
@@ -223,7 +257,9 @@ class CudaOperations final : public Operations {
     const std::optional<int64_t> rank = DroppedRank(dropout, {dx, a}, a.size(0), d_low);
     if (!rank) return aten_->AddDroppedBackward(d_low, a, dropout, dx);
     const int64_t columns = ColumnsOfABlock(dx.size(0), dx.size(1), kind_.limits.multiprocessors);
-    (*module_)({"add_dropped_bf16", static_cast<unsigned>(DivideUp(dx.size(0), 16)), 256,
+    constexpr int64_t kTokens = 64;  // of a block: cuda/dropout.cu
+    const char* const kernel = *rank <= 16 ? "add_dropped_held_bf16" : "add_dropped_bf16";
+    (*module_)({kernel, static_cast<unsigned>(DivideUp(dx.size(0), kTokens)), 256,
                 static_cast<unsigned>(DivideUp(dx.size(1), columns))},
                Pointer(d_low), Pointer(a), Pointer(dx), NumbersOf(dropout), static_cast<int>(dx.size(0)), Width(dx),
                static_cast<int>(*rank), static_cast<int>(dropout.adapters()), static_cast<int>(columns),
@@ -327,6 +363,24 @@ class CudaOperations final : public Operations {
  private:
   // A grid's y counts them.
   static constexpr size_t kMostEntries = 65535;
+
+  void LaunchProblems(std::span<const AdapterProblem> some, const DropoutNumbers& dropout, int64_t rows) const {
+    AdapterProblems problems{};
+    std::copy(some.begin(), some.end(), problems.each);
+    unsigned blocks = 0;
+    for (const AdapterProblem& problem : some) blocks += static_cast<unsigned>(problem.blocks);
+    const AdapterLaunch plan = PlanAdapterGradients(blocks, rows, kind_.limits.multiprocessors);
+    at::Tensor partial;
+    if (plan.chunks > 1) {
+      partial = at::empty({plan.chunks, blocks, 16, 64}, at::TensorOptions(device_).dtype(at::kFloat));
+    }
+    const char* const kernel = plan.chunks > 1 ? "adapter_gradients_w4" : "adapter_gradients_w8";
+    (*module_)({kernel, blocks, plan.chunks > 1 ? 128u : 256u, static_cast<unsigned>(plan.chunks)}, problems, dropout,
+               Pointer(partial), static_cast<int>(rows), static_cast<int>(plan.chunk_rows));
+    if (plan.chunks > 1) {
+      (*module_)({"adapter_gradient_sums", blocks, 256}, problems, Pointer(partial), static_cast<int>(plan.chunks));
+    }
+  }
 
   // The rank of each adapter of `ranks` together, where cuda/dropout.cu takes them: `wide` read by 16 bytes, `low`
   // by 4.

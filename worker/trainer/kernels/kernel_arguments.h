@@ -32,11 +32,29 @@ struct DropoutNumbers {
 inline constexpr size_t kMostDropped = 3;  // adapters of one input: q, k and v
 
 inline DropoutNumbers NumbersOf(const AdapterDropout& dropout) {
-  DropoutNumbers numbers{
-      dropout.step_key.data_ptr(), dropout.ids.data_ptr(), {}, dropout.Threshold(), static_cast<float>(dropout.Kept())};
+  DropoutNumbers numbers{dropout.step_key.data_ptr(),
+                         dropout.ids.data_ptr(),
+                         {},
+                         dropout.Threshold() * 0x10001u,
+                         static_cast<float>(dropout.Kept())};
   for (size_t i = 0; i < dropout.adapters(); ++i) numbers.sites[i] = dropout.sites[i];
   return numbers;
 }
+
+// As in cuda/adapter_gradients.cu.
+struct AdapterProblem {
+  const void *narrow, *wide;
+  void* grad;
+  long long narrow_stride, wide_stride, grad_stride;
+  unsigned long long site;
+  float scale;
+  int ranks, blocks;
+  int transposed, drops;
+};
+inline constexpr size_t kMostProblems = 32;
+struct AdapterProblems {
+  AdapterProblem each[kMostProblems];
+};
 
 // As in cuda/adamw.cu.
 struct AdamWNumbers {

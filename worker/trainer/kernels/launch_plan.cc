@@ -124,19 +124,15 @@ std::optional<AdapterLaunch> PlanGluAdapters(at::ScalarType type, int64_t rows, 
   return PlanChunks(static_cast<unsigned>(width / kColumns), rows, kBlocks * multiprocessors);
 }
 
-std::optional<AdapterLaunch> PlanDroppedGradient(at::ScalarType type, int64_t rows, int64_t width, int64_t rank,
-                                                 int64_t adapters, int multiprocessors) {
-  constexpr int64_t kColumns = 64, kRanks = 16;
+AdapterLaunch PlanAdapterGradients(unsigned blocks, int64_t rows, int multiprocessors) {
+  constexpr int64_t kFew = 1024;
   constexpr int64_t kBlocks = 5;  // that a multiprocessor's registers hold
-  const int64_t blocks = width / kColumns * adapters * DivideUp(rank, kRanks);
-  if (type != at::kBFloat16 || width % kColumns != 0 || rank % 2 != 0 || rows > kMaxGrid || blocks > kMaxGrid) {
-    return std::nullopt;
-  }
-  return PlanChunks(static_cast<unsigned>(blocks), rows, kBlocks * multiprocessors);
+  if (rows <= kFew) return {blocks, rows, 1};
+  return PlanChunks(blocks, rows, kBlocks * multiprocessors);
 }
 
 int64_t ColumnsOfABlock(int64_t rows, int64_t width, int multiprocessors) {
-  constexpr int64_t kStep = 256, kTokens = 16;
+  constexpr int64_t kStep = 256, kTokens = 64;
   constexpr int64_t kBlocks = 4;  // of a multiprocessor at a time
   const int64_t steps = DivideUp(width, kStep);
   const int64_t splits = std::clamp<int64_t>(kBlocks * multiprocessors / DivideUp(rows, kTokens), 1, steps);

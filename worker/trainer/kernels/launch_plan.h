@@ -72,11 +72,9 @@ std::optional<AdapterLaunch> PlanGluAdapters(at::ScalarType type, int64_t rows, 
                                              int multiprocessors, const std::vector<Layout>& wide,
                                              const std::vector<Layout>& low);
 
-// dropout.cu's gradient of the A of `adapters` adapters of `rank`: bf16, columns by 64, an even rank. A block works on
-// 64 columns and up to 16 ranks of an adapter.
-std::optional<AdapterLaunch> PlanDroppedGradient(at::ScalarType type, int64_t rows, int64_t width, int64_t rank,
-                                                 int64_t adapters, int multiprocessors);
-// Of dropout.cu's pass over dx: into how many parts of a multiple of 256 columns blocks of 16 tokens share them, so
+// adapter_gradients.cu's, of `blocks` column blocks: one chunk where tokens are few, which needs no second launch.
+AdapterLaunch PlanAdapterGradients(unsigned blocks, int64_t rows, int multiprocessors);
+// Of dropout.cu's pass over dx: into how many parts of a multiple of 256 columns blocks of 64 tokens share them, so
 // that few tokens fill the device too.
 int64_t ColumnsOfABlock(int64_t rows, int64_t width, int multiprocessors);
 

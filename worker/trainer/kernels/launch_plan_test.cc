@@ -91,20 +91,18 @@ TEST(PlanGluAdapters, LeavesWhatItCannotReadToTheProducts) {
   EXPECT_FALSE(plan(at::kBFloat16, 8192, 16, wide, At(258, {2112})));
 }
 
-TEST(PlanDroppedGradient, CountsTheAdaptersAndTheirRanksBy16) {
-  const auto plan = PlanDroppedGradient(at::kBFloat16, 16384, 2048, 40, 3, 132);
-  ASSERT_TRUE(plan);
-  EXPECT_EQ(plan->column_blocks, 32u * 3 * 3);
-  EXPECT_GE(plan->chunks * plan->chunk_rows, 16384);
-  EXPECT_FALSE(PlanDroppedGradient(at::kFloat, 64, 2048, 16, 1, 132));
-  EXPECT_FALSE(PlanDroppedGradient(at::kBFloat16, 64, 2040, 16, 1, 132));
-  EXPECT_FALSE(PlanDroppedGradient(at::kBFloat16, 64, 2048, 15, 1, 132));
+TEST(PlanAdapterGradients, TakesFewTokensInOneGo) {
+  EXPECT_EQ(PlanAdapterGradients(144, 512, 132).chunks, 1);
+  const AdapterLaunch many = PlanAdapterGradients(144, 16384, 132);
+  EXPECT_GT(many.chunks, 1);
+  EXPECT_GE(many.chunks * many.chunk_rows, 16384);
+  EXPECT_EQ(many.column_blocks, 144u);
 }
 
 TEST(ColumnsOfABlock, SplitsColumnsWhereTokensAreFew) {
-  EXPECT_EQ(ColumnsOfABlock(16384, 2048, 132), 2048) << "1,024 blocks of 16 tokens fill the device";
-  EXPECT_EQ(ColumnsOfABlock(512, 2048, 132), 256) << "32 blocks do not";
-  EXPECT_EQ(ColumnsOfABlock(4096, 8192, 132), 4096);
+  EXPECT_EQ(ColumnsOfABlock(65536, 2048, 132), 2048) << "1,024 blocks of 64 tokens fill the device";
+  EXPECT_EQ(ColumnsOfABlock(512, 2048, 132), 256) << "8 blocks do not";
+  EXPECT_EQ(ColumnsOfABlock(16384, 8192, 132), 4096);
   EXPECT_EQ(ColumnsOfABlock(1, 64, 132), 256);
 }
 

@@ -51,8 +51,20 @@ struct AdamWPart {
 struct GluAdapters {
   at::Tensor down_low;          // [T, r] gradient of the down projection's low-rank activations
   at::Tensor gate_low, up_low;  // [T, r] gate's and up's low-rank activations
-  at::Tensor down_a;            // [r, M] fp32 = down_low^T out
-  at::Tensor gate_b, up_b;      // [M, r] fp32 contiguous = d_gate^T gate_low, d_up^T up_low
+  at::Tensor down_a;            // [r, M] fp32 += down_low^T out
+  at::Tensor gate_b, up_b;      // [M, r] fp32 contiguous += b_scale * d_gate^T gate_low, d_up^T up_low
+  double b_scale = 1;
+};
+
+// The gradient of one factor of an adapter: of A from d_low and x, of B, transposed, from low and dy.
+struct AdapterGradient {
+  at::Tensor narrow, wide;  // [T, r], [T, n] of compute
+  at::Tensor grad;          // fp32 contiguous, [r, n] or, transposed, [n, r]
+  double scale = 1;
+  bool transposed = false;
+  // `wide` as this adapter drops it, undefined dropout.ids: whole.
+  AdapterDropout dropout = {};
+  size_t which = 0;
 };
 
 // to [n, m] of compute = scale * from [n, m], fp32 contiguous.
@@ -124,9 +136,10 @@ class Operations {
   // low [T, >= n r] = drop(x) a^T, and 0 beyond.
   virtual void DroppedLow(const at::Tensor& x, const at::Tensor& a, const AdapterDropout& dropout,
                           const at::Tensor& low) const = 0;
-  // d_a [n r, D] fp32 = d_low [T, n r]^T drop(x), in a fixed order.
-  virtual void DroppedGradientOfA(const at::Tensor& d_low, const at::Tensor& x, const AdapterDropout& dropout,
-                                  const at::Tensor& d_a) const = 0;
+  // grad += scale * narrow^T wide (or its transpose) for all of them, summed in fp32 in a fixed order. They share T,
+  // and the dropout but for its sites. Ours is one launch, two where tokens are many, for even ranks, n in steps of 64,
+  // and bf16.
+  virtual void AddAdapterGradients(const std::vector<AdapterGradient>& gradients) const = 0;
   // dx [T, D] += the gradient of x: of each adapter d_low a, dropped.
   virtual void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout,
                                   const at::Tensor& dx) const = 0;

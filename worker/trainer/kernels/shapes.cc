@@ -133,6 +133,21 @@ void CheckDropped(const at::Tensor& x, const at::Tensor& a, const at::Tensor& lo
   CheckFlat("step_key", dropout.step_key, {}, at::kLong);
 }
 
+void CheckAdapterGradient(const AdapterGradient& gradient) {
+  const at::Tensor &narrow = gradient.narrow, &wide = gradient.wide;
+  CheckMatrix("narrow", narrow);
+  CheckMatrix("wide", wide);
+  CheckRows("narrow", narrow, wide.size(0), narrow.size(1), wide.scalar_type());
+  CheckRows("wide", wide, wide.size(0), wide.size(1), wide.scalar_type());
+  const int64_t r = narrow.size(1), n = wide.size(1);
+  CheckFlat("grad", gradient.grad, gradient.transposed ? at::IntArrayRef({n, r}) : at::IntArrayRef({r, n}), at::kFloat);
+  const AdapterDropout& dropout = gradient.dropout;
+  if (!dropout.ids.defined()) return;
+  CheckFlat("ids", dropout.ids, {wide.size(0)}, at::kLong);
+  CheckFlat("step_key", dropout.step_key, {}, at::kLong);
+  STUDIO_CHECK(gradient.which < dropout.adapters()) << "adapter " << gradient.which << " of " << dropout.adapters();
+}
+
 void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
                        const at::Tensor& losses) {
   CheckMatrix("logits", logits);

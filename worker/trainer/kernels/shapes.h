@@ -22,6 +22,7 @@ void CheckGluBackward(const at::Tensor& d_out, const at::Tensor& gate_up, const 
 void CheckGluAdapters(const at::Tensor& d_out, const at::Tensor& gate_up, const GluAdapters& adapters);
 // x [T, D], its adapters' a [n r, D], and the product with it, [T, >= n r].
 void CheckDropped(const at::Tensor& x, const at::Tensor& a, const at::Tensor& low, const AdapterDropout& dropout);
+void CheckAdapterGradient(const AdapterGradient& gradient);
 void CheckCrossEntropy(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
                        const at::Tensor& losses);
 void CheckEmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad);

@@ -17,7 +17,8 @@ namespace studio {
 namespace {
 
 constexpr int64_t kChannels = 4;  // of a draw
-constexpr double kDraws = 65536;
+constexpr double kDraws = 32768;
+constexpr uint64_t kDrawn = 0x7fff;
 
 // True where a channel is dropped, [T, channels] on the CPU.
 at::Tensor DrawOnHost(int64_t channels, uint64_t site_key, uint32_t threshold, const at::Tensor& ids) {
@@ -30,7 +31,7 @@ at::Tensor DrawOnHost(int64_t channels, uint64_t site_key, uint32_t threshold, c
       for (int64_t c = 0; c < channels; c += kChannels) {
         const uint64_t bits = RandomBits(key, static_cast<uint64_t>(c / kChannels));
         for (int64_t i = 0; i < std::min(kChannels, channels - c); ++i) {
-          out[t * channels + c + i] = (bits >> (16 * i) & 0xffff) < threshold;
+          out[t * channels + c + i] = (bits >> (16 * i) & kDrawn) < threshold;
         }
       }
     }
@@ -56,7 +57,9 @@ at::Tensor Part(const at::Tensor& of_all, int64_t dim, const AdapterDropout& dro
 
 }  // namespace
 
-uint32_t AdapterDropout::Threshold() const { return static_cast<uint32_t>(std::lround(p * kDraws)); }
+uint32_t AdapterDropout::Threshold() const {
+  return static_cast<uint32_t>(std::clamp<int64_t>(std::lround(p * kDraws), 0, kDrawn));
+}
 double AdapterDropout::Kept() const { return kDraws / (kDraws - Threshold()); }
 
 at::Tensor DropMaskOnDevice(int64_t channels, const AdapterDropout& dropout, size_t which) {
@@ -70,7 +73,8 @@ at::Tensor DropMaskOnDevice(int64_t channels, const AdapterDropout& dropout, siz
   const auto threshold = static_cast<int64_t>(dropout.Threshold());
   std::vector<at::Tensor> parts;
   for (int64_t i = 0; i < kChannels; ++i) {
-    parts.push_back(bits.bitwise_right_shift(at::Scalar(16 * i)).bitwise_and_(0xffff).lt(threshold));
+    parts.push_back(
+        bits.bitwise_right_shift(at::Scalar(16 * i)).bitwise_and_(static_cast<int64_t>(kDrawn)).lt(threshold));
   }
   return at::stack(parts, 2).flatten(1).narrow(1, 0, channels);
 }

@@ -1,9 +1,9 @@
 // Dropout before adapters' A (arXiv:2106.09685). An element is a function of its place: channel c of a token is dropped
-// by the adapter of module `name` where 16 bits, the (c mod 4)th from below of
+// by the adapter of module `name` where 15 bits, the lower ones of the (c mod 4)th 16 from below of
 //
 //   RandomBits(RandomKey(RandomKey(step key, name), token id), c / 4)
 //
-// are under p * 2^16, rounded. So masks are the same on every device and however a batch is split, nobody keeps one,
+// are under p * 2^15, rounded. So masks are the same on every device and however a batch is split, nobody keeps one,
 // and each adapter of a group has its own, as in PEFT. What is kept counts 1 / (1 - p) times: a factor of the products.
 //
 //   AdapterDropout dropout{.p = 0.1, .step_key = key, .ids = ids, .sites = {NameHash("…q_proj"), NameHash("…v_proj")}};
@@ -27,7 +27,7 @@ struct AdapterDropout {
   std::vector<uint64_t> sites;  // NameHash of each adapter's module; their ranks are equal
 
   size_t adapters() const { return sites.size(); }
-  // Of 2^16.
+  // Of 2^15; below it, so that something is kept.
   uint32_t Threshold() const;
   // 1 / (1 - p) for the p that the threshold stands for.
   double Kept() const;

@@ -1,4 +1,6 @@
 // The planned step from the gradient of the final norm's output to those of the adapters.
+#include <utility>
+
 #include "worker/trainer/model/decoder_parts.h"
 #include "worker/trainer/planned/planned_step.h"
 #include "worker/trainer/planned/weight_gradients.h"
@@ -18,8 +20,8 @@ void PlannedStep::Backward(Micro& micro) {
                         parts.final_norm, Rows(layout_.final_rstd, micro.learnt).squeeze(1), /*accumulate=*/false,
                         Columns(Rows(layout_.d_stream, micro.learnt), hidden), NormGradient(2 * groups_.size()));
   for (size_t i = groups_.size(); i-- > first_layer_;) {
-    const int64_t rows = IsLast(i) ? micro.learnt : micro.tokens;
-    BackwardMlp(i, rows);
+    const int64_t rows = Fewer(i, micro) ? micro.learnt : micro.tokens;
+    BackwardMlp(i, micro, rows);
     if (Needed(i, kO)) BackwardAttention(i, micro, rows);
     micro.saved[i] = {};
   }
@@ -37,12 +39,14 @@ at::Tensor PlannedStep::NormGradient(size_t norm) const {
   return full() ? NormGradients()[static_cast<int64_t>(norm)] : at::Tensor();
 }
 
-void PlannedStep::BackwardMlp(size_t index, int64_t rows) {
+void PlannedStep::BackwardMlp(size_t index, const Micro& micro, int64_t rows) {
   const DecoderLayer& layer = model_.Parts().layers[index];
   const LayerGroups& group = groups_[index];
   const Layout::Layer& place = layout_.layers[index];
   const int64_t hidden = group.down.out();
   const int64_t width = group.down.in();
+  const bool fewer = Fewer(index, micro);
+  AdapterGradients gradients;
 
   const at::Tensor d_stream = Columns(Rows(layout_.d_stream, rows), hidden + group.down.border());
   const at::Tensor dy = Columns(d_stream, hidden);
@@ -51,47 +55,47 @@ void PlannedStep::BackwardMlp(size_t index, int64_t rows) {
   const at::Tensor gate_up = Rows(place.gate_up, rows);
   const at::Tensor d_gate_up = Columns(gate_up, group.gate_up.out());
   const at::Tensor d_activation = arena_.View(layout_.d_activation, rows, width);
-  InputGradient(group.down, d_stream, IsLast(index), d_activation);
+  InputGradient(group.down, d_stream, fewer, d_activation);
   const at::Tensor mlp = Rows(place.mlp_input, rows);
-  group.down.GradientOfB(Rows(place.down_low, rows), dy, Rows(place.down_gradient.b, 1));
-  BackwardGlu(index, d_activation, d_gate_up, mlp.narrow(1, hidden, group.gate_up.border()), d_down_low);
+  GradientsOfB(group.down, Rows(place.down_low, rows), dy, gradients);
+  BackwardGlu(index, d_activation, d_gate_up, mlp.narrow(1, hidden, group.gate_up.border()), d_down_low, fewer,
+              gradients);
   // The activation again, where its gradient was.
   if (full()) AddWeightGradients(layer.down, dy, d_activation);
-  if (!Needed(index, kGateUp)) return;
+  if (!Needed(index, kGateUp)) return ops_->AddAdapterGradients(gradients);
 
   const at::Tensor d_low = gate_up.narrow(1, group.gate_up.out(), group.gate_up.border());
   group.gate_up.LowBackward(d_gate_up, d_low);
-  GradientOfA(group.gate_up, Columns(mlp, hidden), d_low, IsLast(index),
-              Rows(place.gate_up_gradient.a, place.gate_up_gradient.a.rows));
+  GradientsOfA(group.gate_up, Columns(mlp, hidden), d_low, fewer, gradients);
+  ops_->AddAdapterGradients(gradients);
   if (full()) AddWeightGradients(layer.gate_up, d_gate_up, Columns(mlp, hidden));
   if (!Needed(index, kO)) return;
   const at::Tensor d_normed = arena_.View(layout_.d_normed, rows, hidden);
-  InputGradient(group.gate_up, gate_up, IsLast(index), d_normed);
+  InputGradient(group.gate_up, gate_up, fewer, d_normed);
   ops_->RmsNormBackward(d_normed, Columns(mlp, hidden), layer.post_attention_norm,
                         Rows(place.mlp_rstd, rows).squeeze(1), /*accumulate=*/true, dy, NormGradient(2 * index + 1));
 }
 
 void PlannedStep::BackwardGlu(size_t index, const at::Tensor& d_activation, const at::Tensor& d_gate_up,
-                              const at::Tensor& gate_up_low, const at::Tensor& d_down_low) {
+                              const at::Tensor& gate_up_low, const at::Tensor& d_down_low, bool fewer,
+                              AdapterGradients& gradients) {
   const LayerGroups& group = groups_[index];
-  const Layout::Layer& place = layout_.layers[index];
-  const at::Tensor down_a = Rows(place.down_gradient.a, place.down_gradient.a.rows);
-  const at::Tensor gate_up_b = Rows(place.gate_up_gradient.b, 1);
-  const int64_t r = place.down_gradient.a.rows, half = group.down.in() * r;
-  if (MultipliesInGlu(r) && place.gate_up_gradient.a.rows == 2 * r) {
-    const auto b = [&](int64_t member) { return gate_up_b.narrow(1, member * half, half).view({group.down.in(), r}); };
+  const std::vector<const LinearMember*>&down = group.down.adapters(), &gate_up = group.gate_up.adapters();
+  const int64_t r = group.down.rank();
+  if (MultipliesInGlu(r) && gate_up.size() == 2) {
     ops_->GluBackwardWithAdapters(kernels::Activation::kSilu, d_activation, d_gate_up,
                                   {.down_low = d_down_low.narrow(1, 0, r),
                                    .gate_low = gate_up_low.narrow(1, 0, r),
                                    .up_low = gate_up_low.narrow(1, r, r),
-                                   .down_a = down_a,
-                                   .gate_b = b(0),
-                                   .up_b = b(1)});
+                                   .down_a = GradOf(down[0]->lora_a),
+                                   .gate_b = GradOf(gate_up[0]->lora_b),
+                                   .up_b = GradOf(gate_up[1]->lora_b),
+                                   .b_scale = group.gate_up.scale()});
     return;
   }
   ops_->GluBackward(kernels::Activation::kSilu, d_activation, d_gate_up, d_activation);
-  GradientOfA(group.down, d_activation, d_down_low, IsLast(index), down_a);
-  if (Needed(index, kGateUp)) group.gate_up.GradientOfB(gate_up_low, d_gate_up, gate_up_b);
+  GradientsOfA(group.down, d_activation, d_down_low, fewer, gradients);
+  if (Needed(index, kGateUp)) GradientsOfB(group.gate_up, gate_up_low, d_gate_up, gradients);
 }
 
 void PlannedStep::BackwardAttention(size_t index, Micro& micro, int64_t rows) {
@@ -100,19 +104,22 @@ void PlannedStep::BackwardAttention(size_t index, Micro& micro, int64_t rows) {
   const Layout::Layer& place = layout_.layers[index];
   const AttentionSaved& saved = micro.saved[index];
   const int64_t hidden = group.o.out();
-  const bool fewer = IsLast(index) && micro.rows.defined();
+  const bool fewer = Fewer(index, micro);
+  AdapterGradients gradients;
 
   const at::Tensor d_stream = Columns(Rows(layout_.d_stream, rows), hidden + group.o.border());
   const at::Tensor d_o_low = d_stream.narrow(1, hidden, group.o.border());
   group.o.LowBackward(Columns(d_stream, hidden), d_o_low);
   const at::Tensor attended = fewer ? Rows(layout_.attended_rows, rows) : saved.out;
-  MakeGradients(group.o, place.o_gradient, attended, Rows(place.o_low, rows), Columns(d_stream, hidden), d_o_low,
-                IsLast(index));
+  GradientsOfA(group.o, attended, d_o_low, fewer, gradients);
+  GradientsOfB(group.o, Rows(place.o_low, rows), Columns(d_stream, hidden), gradients);
   if (full()) AddWeightGradients(layer.o, Columns(d_stream, hidden), attended);
-  if (!Needed(index, kQkv)) return;
+  if (!Needed(index, kQkv)) return ops_->AddAdapterGradients(gradients);
   at::Tensor d_attended = arena_.View(layout_.d_normed, rows, group.o.in());
-  InputGradient(group.o, d_stream, IsLast(index), d_attended);
+  InputGradient(group.o, d_stream, fewer, d_attended);
   if (fewer) {
+    // Of other rows than those of q, k and v.
+    ops_->AddAdapterGradients(std::exchange(gradients, {}));
     Spread(micro);
     d_attended = Rows(layout_.attended_rows, micro.tokens);
   }
@@ -123,15 +130,16 @@ void PlannedStep::BackwardAttention(size_t index, Micro& micro, int64_t rows) {
   const at::Tensor input = Rows(place.attention_input, micro.tokens);
   const at::Tensor d_low = d_qkv.narrow(1, group.qkv.out(), group.qkv.border());
   group.qkv.LowBackward(dy, d_low);
-  MakeGradients(group.qkv, place.qkv_gradient, Columns(input, hidden), input.narrow(1, hidden, group.qkv.border()), dy,
-                d_low, /*behind=*/false);
+  GradientsOfA(group.qkv, Columns(input, hidden), d_low, /*fewer=*/false, gradients);
+  GradientsOfB(group.qkv, input.narrow(1, hidden, group.qkv.border()), dy, gradients);
+  ops_->AddAdapterGradients(gradients);
   if (full()) {
     AddWeightGradients(layer.qkv, dy, Columns(input, hidden));
   } else if (index == first_layer_) {
     return;
   }
   const at::Tensor d_normed = arena_.View(layout_.d_normed, micro.tokens, hidden);
-  InputGradient(group.qkv, d_qkv, /*behind=*/false, d_normed);
+  InputGradient(group.qkv, d_qkv, /*fewer=*/false, d_normed);
   ops_->RmsNormBackward(d_normed, Columns(input, hidden), layer.input_norm,
                         Rows(place.attention_rstd, micro.tokens).squeeze(1), /*accumulate=*/true,
                         Columns(Rows(layout_.d_stream, micro.tokens), hidden), NormGradient(2 * index));

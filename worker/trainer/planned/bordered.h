@@ -38,11 +38,9 @@ class Bordered {
   void Backward(const at::Tensor& bordered_dy, at::Tensor dx) const;
   // The same without what passes through the adapters, whose part of dx may be dropped first: dy [T, out] W.
   void BackwardOfFrozen(const at::Tensor& dy, at::Tensor dx) const;
-  // Gradients of the group's A into a [rank, in], fp32.
-  void GradientOfA(const at::Tensor& x, const at::Tensor& d_low, at::Tensor a) const;
-  // Of its B into b [1, elements of all members' B, each [out, r]], fp32, without the factor s.
-  void GradientOfB(const at::Tensor& low, const at::Tensor& dy, at::Tensor b) const;
-
+  // Those of the members that have an adapter, in order.
+  const std::vector<const LinearMember*>& adapters() const { return adapters_; }
+  double scale() const { return group_.scale(); }
   // [rank, in]: A of all members below each other.
   at::Tensor A() const { return a_.narrow(0, 0, group_.rank()); }
 
@@ -62,6 +60,7 @@ class Bordered {
   at::Tensor forward_;   // [in + border, out]
   at::Tensor backward_;  // [out + border, in]
   std::vector<uint64_t> sites_;
+  std::vector<const LinearMember*> adapters_;
 };
 
 }  // namespace studio::planned

@@ -31,13 +31,14 @@ void PlannedStep::ForwardLayer(size_t index, Micro& micro, at::Tensor& stream) {
   const at::Tensor input = Rows(place.attention_input, micro.tokens);
   ops_->RmsNormForward(stream, at::Tensor(), layer.input_norm, eps, Columns(input, hidden),
                        Rows(place.attention_rstd, micro.tokens).squeeze(1));
-  Low(group.qkv, Columns(input, hidden), /*behind=*/false, input.narrow(1, hidden, group.qkv.border()));
+  Low(group.qkv, Columns(input, hidden), /*fewer=*/false, input.narrow(1, hidden, group.qkv.border()));
   const at::Tensor qkv = Rows(place.qkv, micro.tokens);
   group.qkv.Forward(input, qkv);
   micro.saved.push_back(AttentionForward(micro.attention, *ops_, qkv, micro.pass));
   at::Tensor attended = micro.saved.back().out;
 
-  if (IsLast(index) && micro.rows.defined()) {
+  const bool fewer = Fewer(index, micro);
+  if (fewer) {
     // Behind the last attention, rows without a label reach no loss: they go no further.
     at::Tensor kept = Rows(layout_.attended_rows, micro.learnt);
     at::index_select_out(kept, attended, 0, micro.rows);
@@ -48,13 +49,13 @@ void PlannedStep::ForwardLayer(size_t index, Micro& micro, at::Tensor& stream) {
   }
   const int64_t rows = stream.size(0);
   const at::Tensor o_low = Rows(place.o_low, rows);
-  Low(group.o, attended, IsLast(index), o_low);
+  Low(group.o, attended, fewer, o_low);
   group.o.AddForward(attended, o_low, stream);
 
   const at::Tensor mlp = Rows(place.mlp_input, rows);
   ops_->RmsNormForward(stream, at::Tensor(), layer.post_attention_norm, eps, Columns(mlp, hidden),
                        Rows(place.mlp_rstd, rows).squeeze(1));
-  Low(group.gate_up, Columns(mlp, hidden), IsLast(index), mlp.narrow(1, hidden, group.gate_up.border()));
+  Low(group.gate_up, Columns(mlp, hidden), fewer, mlp.narrow(1, hidden, group.gate_up.border()));
   const at::Tensor gate_up = Columns(Rows(place.gate_up, rows), group.gate_up.out());
   group.gate_up.Forward(mlp, gate_up);
 
@@ -67,7 +68,7 @@ void PlannedStep::ForwardLayer(size_t index, Micro& micro, at::Tensor& stream) {
                                 Columns(down_low, group.down.rank()));
   } else {
     ops_->GluForward(kernels::Activation::kSilu, gate_up, Columns(activation, width));
-    Low(group.down, Columns(activation, width), IsLast(index), down_low);
+    Low(group.down, Columns(activation, width), fewer, down_low);
   }
   activation.narrow(1, width, group.down.border()).copy_(down_low);
   group.down.AddForward(activation, stream);

@@ -36,12 +36,6 @@ class Planner {
   std::vector<Interval> intervals_;
 };
 
-void AddGradient(Planner& planner, const GroupShape& group, Layout::Layer::Gradient& gradient) {
-  if (group.rank == 0) return;
-  planner.AddFp32(gradient.a, group.rank, group.in, kBackward, kBackward);
-  planner.AddFp32(gradient.b, 1, group.b_elements, kBackward, kBackward);
-}
-
 }  // namespace
 
 Layout Plan(const LayoutInput& input) {
@@ -61,10 +55,6 @@ Layout Plan(const LayoutInput& input) {
     planner.AddFp32(layer.mlp_rstd, rows, 1, kForward, kBackward);
     planner.Add(layer.gate_up, rows, shape.gate_up.out + shape.gate_up.border, kForward, kBackward);
     planner.Add(layer.down_low, rows, shape.down.border, kForward, kBackward);
-    AddGradient(planner, shape.qkv, layer.qkv_gradient);
-    AddGradient(planner, shape.o, layer.o_gradient);
-    AddGradient(planner, shape.gate_up, layer.gate_up_gradient);
-    AddGradient(planner, shape.down, layer.down_gradient);
     attended = std::max(attended, shape.o.in);
     intermediate = std::max(intermediate, shape.down.in);
     qkv = std::max(qkv, shape.qkv.out + shape.qkv.border);

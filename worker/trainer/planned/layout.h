@@ -18,15 +18,12 @@
 
 namespace studio::planned {
 
-// Adapters of one group of linear layers that read the same input: `rank` of all members together and the columns that
-// are kept for them, at least as many. Both 0: none.
+// A group of linear layers that read the same input. `border`: columns that are kept for the products with its
+// adapters' A; 0: it has none.
 struct GroupShape {
   int64_t in = 0;
   int64_t out = 0;
-  int64_t rank = 0;
   int64_t border = 0;
-  // Of all members' B.
-  int64_t b_elements = 0;
 };
 
 struct LayoutInput {
@@ -63,12 +60,6 @@ struct Layout {
     Matrix mlp_rstd;         // [T, 1]
     Matrix gate_up;          // [T, out of gate_up + border]: becomes its gradient | that times B
     Matrix down_low;         // [T, border of down]
-    // Gradients of the adapters of each group, fp32: A [rank, in], the members' below each other; B [1, b_elements],
-    // [out, r] of each member in turn.
-    struct Gradient {
-      Matrix a, b;
-    };
-    Gradient qkv_gradient, o_gradient, gate_up_gradient, down_gradient;
   };
   std::vector<Layer> layers;
   Matrix stream;         // [T, hidden]

@@ -66,10 +66,8 @@ LayoutInput OneBillion(int64_t tokens) {
   LayoutInput input = {
       .hidden = 2048, .vocab = 128256, .layers = {}, .max_tokens = tokens, .loss_rows = 2048, .element_bytes = 2};
   for (int i = 0; i < 16; ++i) {
-    input.layers.push_back({.qkv = {2048, 3072, 48, 64, 3072 * 16},
-                            .o = {2048, 2048, 16, 64, 2048 * 16},
-                            .gate_up = {2048, 16384, 32, 64, 16384 * 16},
-                            .down = {8192, 2048, 16, 64, 2048 * 16}});
+    input.layers.push_back(
+        {.qkv = {2048, 3072, 64}, .o = {2048, 2048, 64}, .gate_up = {2048, 16384, 64}, .down = {8192, 2048, 64}});
   }
   return input;
 }
@@ -81,7 +79,7 @@ TEST(Plan, KeepsForEachLayerWhatItsBackwardPassReads) {
   const int64_t token = 2 * ((2048 + 64) * 2 + 3072 + 16384 + 64 + 64 + 64) + 8;
   const int64_t kept = 16 * 16384 * token;
   EXPECT_GT(layout.total_bytes, kept);
-  // What all layers share, the gradients, and the logits: less than a fourteenth of what is kept.
+  // What all layers share and the logits: less than a fourteenth of what is kept.
   EXPECT_LT(layout.total_bytes, kept + kept / 14);
   // With attention's output and the weights (2.5 GiB and their borders) below the 17.5 GiB of the goal.
   EXPECT_LT(layout.total_bytes + KeptByAttentionBytes(input, 32) + (int64_t{1} << 30) * 27 / 10,
@@ -130,7 +128,6 @@ TEST(Plan, AGroupWithoutAdaptersCostsNothingMore) {
   const Layout layout = Plan(input);
   EXPECT_EQ(layout.layers[3].gate_up.width, 16384);
   EXPECT_EQ(layout.layers[3].mlp_input.width, 2048);
-  EXPECT_EQ(layout.layers[3].gate_up_gradient.a.rows, 0);
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 
 #include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/core/grad_mode.h>
-#include <ATen/ops/_foreach_add.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/zeros.h>
 
@@ -17,13 +16,7 @@ namespace studio::planned {
 namespace {
 
 GroupShape ShapeOf(const LinearGroup& group) {
-  GroupShape shape = {.in = group.in(), .out = group.out(), .border = group.border()};
-  for (const LinearMember& member : group.members()) {
-    if (!member.lora_b.defined()) continue;
-    shape.rank += member.lora_b.size(1);
-    shape.b_elements += member.lora_b.numel();
-  }
-  return shape;
+  return {.in = group.in(), .out = group.out(), .border = group.border()};
 }
 
 }  // namespace
@@ -70,25 +63,6 @@ PlannedStep::PlannedStep(CausalLm& model, int64_t max_tokens, std::shared_ptr<co
       }
     }
     groups_.push_back({Bordered(layer.qkv), Bordered(layer.o), Bordered(layer.gate_up), Bordered(layer.down)});
-    const Layout::Layer& place = layout_.layers[i];
-    const std::pair<const LinearGroup&, const Layout::Layer::Gradient&> pairs[] = {
-        {layer.qkv, place.qkv_gradient},
-        {layer.o, place.o_gradient},
-        {layer.gate_up, place.gate_up_gradient},
-        {layer.down, place.down_gradient}};
-    for (const auto& [group, gradient] : pairs) {
-      int64_t row = 0, element = 0;
-      for (const LinearMember& member : group.members()) {
-        if (!member.lora_a.defined()) continue;
-        const int64_t r = member.lora_a.size(0), count = member.lora_b.numel();
-        a_parameters_.push_back(member.lora_a);
-        b_parameters_.push_back(member.lora_b);
-        a_made_.push_back(Rows(gradient.a, gradient.a.rows).narrow(0, row, r));
-        b_made_.push_back(Rows(gradient.b, 1).narrow(1, element, count).view(member.lora_b.sizes()));
-        row += r;
-        element += count;
-      }
-    }
   }
 }
 
@@ -130,7 +104,6 @@ void PlannedStep::Compute(const Micro& shape) {
   Forward(micro);
   Head(micro);
   Backward(micro);
-  AddToGrads();
 }
 
 void PlannedStep::DropStaleRecordings() {
@@ -152,16 +125,6 @@ void PlannedStep::Refresh() {
   }
   // An optimizer's step changes all of them.
   if (stale) ops_->CopyScaled(copies_);
-}
-
-void PlannedStep::AddToGrads() {
-  if (full()) return;
-  std::vector<at::Tensor> a, b;
-  for (const auto& [parameters, grads] : {std::pair(&a_parameters_, &a), std::pair(&b_parameters_, &b)}) {
-    for (const at::Tensor& parameter : *parameters) grads->push_back(parameter.grad());
-  }
-  at::_foreach_add_(a, a_made_);
-  at::_foreach_add_(b, b_made_, model_.options().lora->Scale());
 }
 
 }  // namespace studio::planned

@@ -88,21 +88,24 @@ class PlannedStep {
 
   // backward.cc
   void Backward(Micro& micro);
-  void BackwardMlp(size_t index, int64_t rows);
+  void BackwardMlp(size_t index, const Micro& micro, int64_t rows);
   void BackwardAttention(size_t index, Micro& micro, int64_t rows);
-  // adapters.cc: one group's adapters, with the dropout of their input where the job asks for it. `behind`: the last
-  // attention has been, rows are those that have a label.
-  void Low(const Bordered& group, const at::Tensor& x, bool behind, at::Tensor low) const;
+  // Whether rows without a label reach no loss behind this layer's attention and are left out there.
+  bool Fewer(size_t layer, const Micro& micro) const { return layer + 1 == groups_.size() && micro.rows.defined(); }
+
+  // adapters.cc: one group's adapters, with the dropout of their input where the job asks for it. `fewer`: rows are
+  // those that have a label.
+  void Low(const Bordered& group, const at::Tensor& x, bool fewer, at::Tensor low) const;
   // dx of a group, given dy [T, out] | d_low [T, border].
-  void InputGradient(const Bordered& group, const at::Tensor& bordered_dy, bool behind, at::Tensor dx) const;
-  void GradientOfA(const Bordered& group, const at::Tensor& x, const at::Tensor& d_low, bool behind,
-                   at::Tensor a) const;
-  // Adapters' gradients of one group, into the layout's.
-  void MakeGradients(const Bordered& group, const Layout::Layer::Gradient& place, const at::Tensor& x,
-                     const at::Tensor& low, const at::Tensor& dy, const at::Tensor& d_low, bool behind) const;
-  AdapterDropout DropoutOf(const Bordered& group, int64_t rows, bool behind) const;
+  void InputGradient(const Bordered& group, const at::Tensor& bordered_dy, bool fewer, at::Tensor dx) const;
+  // What the gradients of its A and of its B are made of, to be added together.
+  using AdapterGradients = std::vector<kernels::AdapterGradient>;
+  void GradientsOfA(const Bordered& group, const at::Tensor& x, const at::Tensor& d_low, bool fewer,
+                    AdapterGradients& gradients) const;
+  static void GradientsOfB(const Bordered& group, const at::Tensor& low, const at::Tensor& dy,
+                           AdapterGradients& gradients);
+  AdapterDropout DropoutOf(const Bordered& group, int64_t rows, bool fewer) const;
   bool drops() const { return model_.options().lora && model_.options().lora->dropout > 0; }
-  bool IsLast(size_t layer) const { return layer + 1 == groups_.size(); }
   // Spreads d_normed (attention's output) and d_stream from the labelled rows to all.
   void Spread(const Micro& micro);
   // Adapters of this rank are multiplied inside SwiGLU's kernels, without a pass of their own over memory: up to what a
@@ -111,10 +114,11 @@ class PlannedStep {
     return !drops() && rank > 0 && rank <= 16 && rank % 2 == 0 &&
            (!model_.options().device.is_cuda() || model_.options().compute_dtype == at::kBFloat16);
   }
-  // SwiGLU's backward pass and the gradients of the adapters that touch it. `d_activation` is spent.
+  // SwiGLU's backward pass; the gradients of the adapters that touch it are made in it or left to `gradients`.
+  // `d_activation` is spent.
   void BackwardGlu(size_t index, const at::Tensor& d_activation, const at::Tensor& d_gate_up,
-                   const at::Tensor& gate_up_low, const at::Tensor& d_down_low);
-  void AddToGrads();
+                   const at::Tensor& gate_up_low, const at::Tensor& d_down_low, bool fewer,
+                   AdapterGradients& gradients);
   // Gradients that have moved: recordings would write where they were.
   void DropStaleRecordings();
   // Every weight is trained, not adapters.
@@ -144,8 +148,6 @@ class PlannedStep {
   int first_group_ = 0;
   // Adapters into their borders.
   std::vector<kernels::ScaledCopy> copies_;
-  // The adapters and where their gradients are made, in the same order.
-  std::vector<at::Tensor> a_parameters_, b_parameters_, a_made_, b_made_;
   // Where the gradients lay when the recordings were made.
   std::vector<const void*> grads_;
   // Refers to all of the above.

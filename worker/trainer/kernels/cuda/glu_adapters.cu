@@ -148,19 +148,22 @@ extern "C" __global__ void __launch_bounds__(128, 3)
   GluAdapters<GeluTanh>(d_out, gate_up, low, partial, rows, width, rank, chunk, d_out_stride, gate_up_stride);
 }
 
-// [width, 3 * rank] threads: the chunks' sums to down_a [rank, width] and gate_b, up_b [width, rank].
+// The chunks' sums, added to down_a [rank, width] and gate_b, up_b [width, rank]: blocks of 256 threads by 64 columns and by
+// which of the three. A thread's neighbours write beside it; they read `partial` in another order, from the cache.
 extern "C" __global__ void glu_adapter_sums(const float* partial, float* down_a, float* gate_b, float* up_b, int chunks,
-                                            int width, int rank, long long down_a_stride) {
-  const int j = blockIdx.x * blockDim.x + threadIdx.x, m = blockIdx.y / rank, k = blockIdx.y % rank;
-  if (j >= width) return;
-  float sum = 0;
+                                            int width, int rank, float b_scale, long long down_a_stride) {
+  const int m = blockIdx.y, first = blockIdx.x * 64;
+  for (int i = threadIdx.x; i < 64 * rank; i += blockDim.x) {
+    const int k = m == 0 ? i / 64 : i % rank, j = first + (m == 0 ? i % 64 : i / rank);
+    float sum = 0;
 #pragma unroll 4
-  for (int chunk = 0; chunk < chunks; ++chunk) {
-    sum += partial[((static_cast<long long>(chunk) * 3 + m) * 16 + k) * width + j];
-  }
-  if (m == 0) {
-    down_a[k * down_a_stride + j] = sum;
-  } else {
-    (m == 1 ? gate_b : up_b)[static_cast<long long>(j) * rank + k] = sum;
+    for (int chunk = 0; chunk < chunks; ++chunk) {
+      sum += partial[((static_cast<long long>(chunk) * 3 + m) * 16 + k) * width + j];
+    }
+    if (m == 0) {
+      down_a[k * down_a_stride + j] += sum;
+    } else {
+      (m == 1 ? gate_b : up_b)[static_cast<long long>(j) * rank + k] += b_scale * sum;
+    }
   }
 }

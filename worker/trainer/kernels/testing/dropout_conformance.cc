@@ -71,27 +71,6 @@ TEST_P(OperationsTest, DroppedInputsAreMultipliedByTheAdapters) {
   }
 }
 
-TEST_P(OperationsTest, GradientOfAdaptersWithDroppedInputs) {
-  for (const Shape& shape : kShapes) {
-    SCOPED_TRACE(testing::Message() << shape);
-    const auto& [rows, width, adapters, rank, border] = shape;
-    const AdapterDropout dropout = SomeDropout(rows, adapters, 0.1, GetParam().device);
-    const at::Tensor x = NormalRows(rows, width, border), d_low = NormalRows(rows, adapters * rank, 64);
-    const at::Tensor d_a = Floats({adapters * rank, width + 8}, -1).narrow(1, 0, width);
-    ops().DroppedGradientOfA(d_low, x, dropout, d_a);
-    const std::vector<at::Tensor> dropped = ExactDropped(x, dropout);
-    std::vector<at::Tensor> parts;
-    for (int64_t i = 0; i < adapters; ++i) {
-      parts.push_back(at::mm(Exact(d_low).narrow(1, i * rank, rank).t(), dropped[static_cast<size_t>(i)]));
-    }
-    ExpectClose(d_a, at::cat(parts, 0), 2e-6, 5e-3, "d_a");
-    EXPECT_TRUE((d_a.as_strided({adapters * rank, 8}, {width + 8, 1}, width) == -1).all().item<bool>());
-    const at::Tensor first = d_a.clone();
-    ops().DroppedGradientOfA(d_low, x, dropout, d_a);
-    EXPECT_TRUE(at::equal(first, d_a)) << "the same each time";
-  }
-}
-
 TEST_P(OperationsTest, GradientOfDroppedInputs) {
   for (const Shape& shape : kShapes) {
     SCOPED_TRACE(testing::Message() << shape);
@@ -103,8 +82,7 @@ TEST_P(OperationsTest, GradientOfDroppedInputs) {
     for (int64_t i = 0; i < adapters; ++i) {
       AdapterDropout one = dropout;
       one.sites = {dropout.sites[static_cast<size_t>(i)]};
-      const at::Tensor part =
-          at::mm(Exact(d_low).narrow(1, i * rank, rank), Exact(a).narrow(0, i * rank, rank));
+      const at::Tensor part = at::mm(Exact(d_low).narrow(1, i * rank, rank), Exact(a).narrow(0, i * rank, rank));
       expected += ExactDropped(part, one)[0];
     }
     ops().AddDroppedBackward(d_low, a, dropout, dx);

@@ -79,18 +79,21 @@ TEST_P(OperationsTest, GluGradientMultipliesTheAdaptersItPasses) {
                            .up_low = NormalRows(rows, rank, 64),
                            .down_a = Floats({rank, width + 8}, -1).narrow(1, 0, width),
                            .gate_b = Floats({width, rank}, -1),
-                           .up_b = Floats({width, rank}, -1)};
+                           .up_b = Floats({width, rank}, -1),
+                           .b_scale = 0.5};
       const at::Tensor twin = gate_up.clone();
       ops().GluBackwardWithAdapters(activation, d_out, gate_up, adapters);
       ExpectClose(gate_up, leaf.grad(), 2e-6, 3e-3, "d_gate_up");
       // The products take their factors rounded to bf16, so some 2e-3 stay.
       const at::Tensor d_gate = leaf.grad().narrow(1, 0, width), d_up = leaf.grad().narrow(1, width, width);
-      ExpectClose(adapters.down_a, at::mm(Exact(adapters.down_low).t(), out.detach()), 2e-6, 5e-3, "down_a");
-      ExpectClose(adapters.gate_b, at::mm(d_gate.t(), Exact(adapters.gate_low)), 2e-6, 5e-3, "gate_b");
-      ExpectClose(adapters.up_b, at::mm(d_up.t(), Exact(adapters.up_low)), 2e-6, 5e-3, "up_b");
+      ExpectClose(adapters.down_a, at::mm(Exact(adapters.down_low).t(), out.detach()) - 1, 2e-6, 5e-3, "down_a");
+      ExpectClose(adapters.gate_b, at::mm(d_gate.t(), Exact(adapters.gate_low)) * 0.5 - 1, 2e-6, 5e-3, "gate_b");
+      ExpectClose(adapters.up_b, at::mm(d_up.t(), Exact(adapters.up_low)) * 0.5 - 1, 2e-6, 5e-3, "up_b");
       ExpectBorderKept(gate_up, "glu with adapters");
       EXPECT_TRUE((adapters.down_a.as_strided({rank, 8}, {width + 8, 1}, width) == -1).all().item<bool>());
       const at::Tensor first = adapters.down_a.clone(), again = adapters.gate_b.clone();
+      adapters.down_a.fill_(-1);
+      adapters.gate_b.fill_(-1);
       ops().GluBackwardWithAdapters(activation, d_out, twin, adapters);
       EXPECT_TRUE(at::equal(first, adapters.down_a) && at::equal(again, adapters.gate_b)) << "the same each time";
     }

@@ -61,8 +61,8 @@ std::shared_ptr<planned::MeasuredAttention> MakeMeasuredAttention(const StepChoi
 
 class Gradients {
  public:
-  // `max_tokens`: of the largest micro batch. `attention` may be null: the planned step's fixed rule. The planned step's
-  // memory is allocated here; ResourceExhausted names it.
+  // `max_tokens`: of the largest micro batch. `attention` may be null: the planned step's fixed rule. The planned
+  // step's memory is allocated here; ResourceExhausted names it.
   static absl::StatusOr<Gradients> Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens,
                                           const Operations& operations,
                                           std::shared_ptr<planned::MeasuredAttention> attention);

@@ -75,7 +75,7 @@ AttentionSaved AttentionForward(AttentionKind kind, const kernels::Operations& o
 }
 
 void AttentionBackward(AttentionKind kind, const kernels::Operations& ops, const AttentionSaved& saved,
-                       const at::Tensor& d_out, const PassPtr& pass, at::Tensor d_qkv) {
+                       const at::Tensor& d_out, const PassPtr& pass, const at::Tensor& d_qkv) {
   if (kind == AttentionKind::kReference) {
     const auto gradients = torch::autograd::grad({saved.raw_out}, {saved.leaf}, {d_out});
     d_qkv.copy_(gradients[0]);

@@ -37,6 +37,6 @@ AttentionSaved AttentionForward(AttentionKind kind, const kernels::Operations& o
 
 // d_qkv [T, (heads + 2 kv_heads) * head_dim], a view of wider rows perhaps, from d_out [T, heads * head_dim].
 void AttentionBackward(AttentionKind kind, const kernels::Operations& ops, const AttentionSaved& saved,
-                       const at::Tensor& d_out, const PassPtr& pass, at::Tensor d_qkv);
+                       const at::Tensor& d_out, const PassPtr& pass, const at::Tensor& d_qkv);
 
 }  // namespace studio::planned

@@ -2,6 +2,7 @@
 
 #include <ATen/core/grad_mode.h>
 
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -12,6 +13,8 @@
 #include "worker/trainer/kernels/cuda_operations.h"
 #include "worker/trainer/model/torch_status.h"
 #include "worker/trainer/planned/applies.h"
+#include "worker/trainer/planned/attention_table.h"
+#include "worker/trainer/probe/cuda_driver.h"
 
 namespace studio {
 
@@ -43,8 +46,20 @@ Operations MakeOperations(const StepChoice& choice, const ModelOptions& options,
   return {std::move(chosen.operations), std::move(chosen.note)};
 }
 
+std::shared_ptr<planned::MeasuredAttention> MakeMeasuredAttention(const StepChoice& choice, const ModelOptions& options,
+                                                                  Env& env, planned::AttentionChooser::Log log) {
+  if (!choice.planned || !options.device.is_cuda()) return nullptr;
+  const std::optional<CudaDeviceInfo> card = ReadCudaDevice(options.device.has_index() ? options.device.index() : 0);
+  // Figures of a card without a name would be taken for another's.
+  if (!card) return nullptr;
+  return std::make_shared<planned::MeasuredAttention>(
+      planned::MeasuredAttention::Card{card->name, card->compute_capability},
+      planned::AttentionChooser(planned::AttentionTable(env, kernels::DefaultKernelFolder()), std::move(log)));
+}
+
 absl::StatusOr<Gradients> Gradients::Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens,
-                                            const Operations& operations) {
+                                            const Operations& operations,
+                                            std::shared_ptr<planned::MeasuredAttention> attention) {
   Gradients gradients(model);
   if (!choice.planned) {
     gradients.description_ = absl::StrCat("autograd (", choice.why, ")");
@@ -53,7 +68,7 @@ absl::StatusOr<Gradients> Gradients::Create(CausalLm& model, const StepChoice& c
   ASSIGN_OR_RETURN(gradients.planned_, CatchTorch([&] {
                      return std::make_unique<planned::PlannedStep>(
                          model, max_tokens, operations.operations,
-                         planned::PlannedStep::Options{.record = choice.ahead});
+                         planned::PlannedStep::Options{.record = choice.ahead, .measured_attention = attention});
                    }));
   gradients.description_ = absl::StrFormat("planned, %.2f GiB laid out, element-wise work by %s",
                                            static_cast<double>(gradients.planned_->layout().total_bytes) / (1 << 30),

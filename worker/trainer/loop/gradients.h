@@ -4,7 +4,8 @@
 //   ASSIGN_OR_RETURN(const StepChoice choice, ChooseStep({StepKind::kAuto}, options));
 //   options.bordered = choice.planned;                       // before the model is loaded
 //   Operations ops = MakeOperations(choice, options, env);    // shared with the optimizer
-//   ASSIGN_OR_RETURN(Gradients gradients, Gradients::Create(*model, choice, /*max_tokens=*/16384, ops));
+//   auto attention = MakeMeasuredAttention(choice, options, env, log);
+//   ASSIGN_OR_RETURN(Gradients gradients, Gradients::Create(*model, choice, /*max_tokens=*/16384, ops, attention));
 //   losses.push_back(gradients.Accumulate(batch, 1.0 / valid_tokens));   // inside CatchTorch
 #pragma once
 
@@ -18,6 +19,8 @@
 #include "common/env/env.h"
 #include "worker/trainer/kernels/operations.h"
 #include "worker/trainer/model/causal_lm.h"
+#include "worker/trainer/planned/attention_chooser.h"
+#include "worker/trainer/planned/measured_attention.h"
 #include "worker/trainer/planned/planned_step.h"
 
 namespace studio {
@@ -51,11 +54,18 @@ struct Operations {
 // `env`: where compiled kernels are kept.
 Operations MakeOperations(const StepChoice& choice, const ModelOptions& options, Env& env);
 
+// The planned step's attention on a card, chosen by figures that are kept beside the compiled kernels; null where there
+// is nothing to choose. `env` outlives it. `log`: one line for each shape, and what goes wrong.
+std::shared_ptr<planned::MeasuredAttention> MakeMeasuredAttention(const StepChoice& choice, const ModelOptions& options,
+                                                                  Env& env, planned::AttentionChooser::Log log);
+
 class Gradients {
  public:
-  // `max_tokens`: of the largest micro batch. The planned step's memory is allocated here; ResourceExhausted names it.
+  // `max_tokens`: of the largest micro batch. `attention` may be null: the planned step's fixed rule. The planned
+  // step's memory is allocated here; ResourceExhausted names it.
   static absl::StatusOr<Gradients> Create(CausalLm& model, const StepChoice& choice, int64_t max_tokens,
-                                          const Operations& operations);
+                                          const Operations& operations,
+                                          std::shared_ptr<planned::MeasuredAttention> attention);
 
   // The sum of token losses, an fp64 scalar on the device that is not waited for; its gradient times `scale` is added
   // to every parameter's grad(). Throws what LibTorch throws.

@@ -149,8 +149,11 @@ absl::StatusOr<RunSummary> RunTask(const v1::TrainerTask& task, RankLink& link, 
   for (const RowStore* rows : {&train_rows, &validation_rows}) {
     RETURN_IF_ERROR(rows->CheckVocabulary(setup.model->architecture().vocab_size));
   }
-  ASSIGN_OR_RETURN(setup.gradients, Gradients::Create(*setup.model, setup.step,
-                                                      train_rows.MostTokens(setup.plan.micro()), setup.operations));
+  auto attention = MakeMeasuredAttention(setup.step, setup.model->options(), env,
+                                         [&link](const std::string& line) { link.Send(NoteEvent(line)); });
+  ASSIGN_OR_RETURN(setup.gradients,
+                   Gradients::Create(*setup.model, setup.step, train_rows.MostTokens(setup.plan.micro()),
+                                     setup.operations, std::move(attention)));
   link.Send(NoteEvent(absl::StrCat("training step: ", setup.gradients->description())));
   ASSIGN_OR_RETURN(SampleMaker samples, SampleMaker::Create(task.job(), data, *setup.model, link));
   std::optional<BatchDump> dump;

@@ -11,14 +11,10 @@
 
 #include "common/status/check.h"
 #include "worker/trainer/model/attention.h"
+#include "worker/trainer/planned/attention_figures.h"
 
 namespace studio::planned {
 namespace {
-
-bool OneLength(const Pass& pass) {
-  const int64_t segments = static_cast<int64_t>(pass.cu_seqlens.size()) - 1;
-  return segments * pass.longest == pass.tokens();
-}
 
 // q, k and v of qkv as [T, heads, head_dim] each.
 std::tuple<at::Tensor, at::Tensor, at::Tensor> Heads(const at::Tensor& qkv, const Pass& pass) {
@@ -34,10 +30,14 @@ at::Tensor Sequences(const at::Tensor& x, const Pass& pass) {
 
 }  // namespace
 
+bool OneLength(const Pass& pass) {
+  const int64_t segments = static_cast<int64_t>(pass.cu_seqlens.size()) - 1;
+  return segments * pass.longest == pass.tokens();
+}
+
 AttentionKind ChooseAttention(const Pass& pass, at::ScalarType dtype, at::Device device, bool full) {
   if (pass.attention != Attention::kFlash) return AttentionKind::kReference;
-  // cuDNN's backward pass stops at 128.
-  return full && OneLength(pass) && pass.head_dim <= 128 ? AttentionKind::kCudnn : AttentionKind::kFlash;
+  return full ? AttentionCandidates(OneLength(pass), pass.head_dim).front() : AttentionKind::kFlash;
 }
 
 AttentionSaved AttentionForward(AttentionKind kind, const kernels::Operations& ops, const at::Tensor& qkv,
@@ -75,7 +75,7 @@ AttentionSaved AttentionForward(AttentionKind kind, const kernels::Operations& o
 }
 
 void AttentionBackward(AttentionKind kind, const kernels::Operations& ops, const AttentionSaved& saved,
-                       const at::Tensor& d_out, const PassPtr& pass, at::Tensor d_qkv) {
+                       const at::Tensor& d_out, const PassPtr& pass, const at::Tensor& d_qkv) {
   if (kind == AttentionKind::kReference) {
     const auto gradients = torch::autograd::grad({saved.raw_out}, {saved.leaf}, {d_out});
     d_qkv.copy_(gradients[0]);

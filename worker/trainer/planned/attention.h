@@ -9,21 +9,17 @@
 
 #include <ATen/core/TensorBody.h>
 
-#include <string>
-
 #include "worker/trainer/kernels/operations.h"
 #include "worker/trainer/model/pass.h"
+#include "worker/trainer/planned/attention_kind.h"
 
 namespace studio::planned {
 
-enum class AttentionKind {
-  kCudnn,      // sequences of one length, bf16 or fp16 on CUDA: the fastest (docs/performance.md)
-  kFlash,      // FlashAttention-2 over cu_seqlens, for packed rows of any lengths
-  kReference,  // the autograd path's attention, by autograd: CPU, fp32, head sizes that the others lack
-};
+// Every sequence is as long as the longest.
+bool OneLength(const Pass& pass);
 
-// `full`: the micro batch is of the size that most are. cuDNN makes a plan for each new shape, which takes longer than
-// it saves on a shape that comes once.
+// Unmeasured (measured_attention.h chooses by figures). `full`: the micro batch is of the size that most are. cuDNN
+// makes a plan for each new shape, which takes longer than it saves on a shape that comes once.
 AttentionKind ChooseAttention(const Pass& pass, at::ScalarType dtype, at::Device device, bool full);
 
 struct AttentionSaved {
@@ -41,6 +37,6 @@ AttentionSaved AttentionForward(AttentionKind kind, const kernels::Operations& o
 
 // d_qkv [T, (heads + 2 kv_heads) * head_dim], a view of wider rows perhaps, from d_out [T, heads * head_dim].
 void AttentionBackward(AttentionKind kind, const kernels::Operations& ops, const AttentionSaved& saved,
-                       const at::Tensor& d_out, const PassPtr& pass, at::Tensor d_qkv);
+                       const at::Tensor& d_out, const PassPtr& pass, const at::Tensor& d_qkv);
 
 }  // namespace studio::planned

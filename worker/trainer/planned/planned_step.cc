@@ -41,6 +41,7 @@ PlannedStep::PlannedStep(CausalLm& model, int64_t max_tokens, std::shared_ptr<co
     : model_(model),
       ops_(std::move(ops)),
       loss_rows_(options.loss_rows),
+      measured_attention_(options.measured_attention),
       layout_(Plan(LayoutInputOf(model, max_tokens, options.loss_rows))),
       arena_(layout_.total_bytes, model.options().compute_dtype, model.options().device),
       inputs_(max_tokens, model.architecture().head_dim, model.options().device),
@@ -77,8 +78,10 @@ at::Tensor PlannedStep::AccumulateGradients(const Batch& batch, double scale) {
   if (micro.learnt == 0) return at::zeros({}, loss_.options());
   if (micro.learnt < micro.tokens) micro.rows = inputs_.Rows(micro.learnt);
   micro.pass = inputs_.Load(batch, *model_.TrainingPass(batch), rows, scale);
-  micro.attention =
-      ChooseAttention(*micro.pass, model_.options().compute_dtype, device, micro.tokens == layout_.stream.rows);
+  const at::ScalarType type = model_.options().compute_dtype;
+  const bool full_size = micro.tokens == layout_.stream.rows;
+  micro.attention = full_size && measured_attention_ != nullptr ? measured_attention_->Choose(micro.pass, type, *ops_)
+                                                                : ChooseAttention(*micro.pass, type, device, full_size);
   Refresh();
   DropStaleRecordings();
 

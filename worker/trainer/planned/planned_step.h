@@ -29,6 +29,7 @@
 #include "worker/trainer/planned/bordered.h"
 #include "worker/trainer/planned/inputs.h"
 #include "worker/trainer/planned/layout.h"
+#include "worker/trainer/planned/measured_attention.h"
 #include "worker/trainer/planned/replays.h"
 
 namespace studio::planned {
@@ -44,6 +45,8 @@ class PlannedStep {
     int64_t loss_rows = 2048;
     // Micro batches whose shape comes again are recorded and replayed (replays.h).
     bool record = true;
+    // Chooses the attention of micro batches of max_tokens. Null: the fixed rule (ChooseAttention).
+    std::shared_ptr<MeasuredAttention> measured_attention = nullptr;
   };
   // `max_tokens`: of the largest micro batch.
   PlannedStep(CausalLm& model, int64_t max_tokens, std::shared_ptr<const kernels::Operations> ops,
@@ -137,6 +140,7 @@ class PlannedStep {
   CausalLm& model_;
   std::shared_ptr<const kernels::Operations> ops_;
   const int64_t loss_rows_;
+  const std::shared_ptr<MeasuredAttention> measured_attention_;
   std::vector<LayerGroups> groups_;
   const Layout layout_;
   Arena arena_;

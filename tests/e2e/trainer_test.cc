@@ -297,7 +297,7 @@ TEST_F(TrainerTest, WorkingAheadOfTheDeviceChangesNoBits) {
 }
 
 TEST_F(TrainerTest, PlannedStepSaysWhatItLacks) {
-  TrainerRun run(Arguments("out", {"--step", "planned", "--set", "training.neftune_noise_alpha=5"}));
+  TrainerRun run(Arguments("out", {"--step", "planned", "--set", "augmentation.neftune_noise_alpha=5"}));
   EXPECT_EQ(run.Wait(), 65);
   EXPECT_THAT(run.output(), AllOf(HasSubstr("neftune_noise_alpha 5"), HasSubstr("--step auto")));
 }

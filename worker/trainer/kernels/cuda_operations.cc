@@ -213,7 +213,7 @@ class CudaOperations final : public Operations {
     (*module_)({kernel, plan->column_blocks, 128, static_cast<unsigned>(plan->chunks)}, Pointer(d_out),
                Pointer(gate_up), low, Pointer(partial), static_cast<int>(rows), Width(d_out), static_cast<int>(rank),
                static_cast<int>(plan->chunk_rows), RowStride(d_out), RowStride(gate_up));
-    (*module_)({"glu_adapter_sums", plan->column_blocks, 256, 3}, Pointer(partial), Pointer(adapters.down_a),
+    (*module_)({"glu_adapter_sums", plan->column_blocks, 1024, 3}, Pointer(partial), Pointer(adapters.down_a),
                Pointer(adapters.gate_b), Pointer(adapters.up_b), static_cast<int>(plan->chunks), Width(d_out),
                static_cast<int>(rank), static_cast<float>(adapters.b_scale), RowStride(adapters.down_a));
   }
@@ -378,7 +378,7 @@ class CudaOperations final : public Operations {
     (*module_)({kernel, blocks, plan.chunks > 1 ? 128u : 256u, static_cast<unsigned>(plan.chunks)}, problems, dropout,
                Pointer(partial), static_cast<int>(rows), static_cast<int>(plan.chunk_rows));
     if (plan.chunks > 1) {
-      (*module_)({"adapter_gradient_sums", blocks, 256}, problems, Pointer(partial), static_cast<int>(plan.chunks));
+      (*module_)({"adapter_gradient_sums", blocks, 1024}, problems, Pointer(partial), static_cast<int>(plan.chunks));
     }
   }
 

@@ -1,8 +1,8 @@
 // Chooses attention by the table: what is not in it is measured, once.
 //
 //   AttentionChooser chooser(AttentionTable(env, folder), /*log=*/[](const std::string& line) { … });
-//   AttentionKind kind = chooser.Choose(key, [&](AttentionKind kind) -> absl::StatusOr<double> { … });   //
-//   microseconds
+//   // The function gives microseconds.
+//   AttentionKind kind = chooser.Choose(key, [&](AttentionKind kind) -> absl::StatusOr<double> { … });
 //
 // One candidate is taken unmeasured. One that cannot be measured is left out by this run, and nothing is stored, so
 // that the next run tries again; where none can, the first is taken. Nothing here fails a run. The log has one line for

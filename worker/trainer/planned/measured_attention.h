@@ -1,8 +1,7 @@
 // The attention of full micro batches, by the figures of this device (attention_chooser.h).
 //
 //   MeasuredAttention measured({"NVIDIA H200", "9.0"}, AttentionChooser(AttentionTable(env, folder), log));
-//   AttentionKind kind = measured.Choose(pass, at::kBFloat16, ops);   // the first time of a shape it may wait and
-//   measure
+//   AttentionKind kind = measured.Choose(pass, at::kBFloat16, ops);   // may measure, the first time of a shape
 //
 // For micro batches of the plan's full size: a shape that comes once takes longer to measure than any choice saves.
 // Call it before the step is recorded. One thread at a time. An exception of the measurement goes no further.

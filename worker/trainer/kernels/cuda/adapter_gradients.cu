@@ -132,7 +132,7 @@ extern "C" __global__ void __launch_bounds__(256, 3)
   AdapterGradients<8>(problems, dropout, partial, rows, chunk);
 }
 
-// A block of 256 threads for each of theirs: the chunks' sums, added to the gradients.
+// A block for each of theirs, a thread for each sum: the chunks' sums, added to the gradients.
 extern "C" __global__ void adapter_gradient_sums(const __grid_constant__ AdapterProblems problems, const float* partial,
                                                  int chunks) {
   int block = blockIdx.x;

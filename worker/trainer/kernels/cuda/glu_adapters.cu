@@ -148,8 +148,8 @@ extern "C" __global__ void __launch_bounds__(128, 3)
   GluAdapters<GeluTanh>(d_out, gate_up, low, partial, rows, width, rank, chunk, d_out_stride, gate_up_stride);
 }
 
-// The chunks' sums, added to down_a [rank, width] and gate_b, up_b [width, rank]: blocks of 256 threads by 64 columns and by
-// which of the three. A thread's neighbours write beside it; they read `partial` in another order, from the cache.
+// The chunks' sums, added to down_a [rank, width] and gate_b, up_b [width, rank]: blocks of 64 columns of
+// one of the three. A thread's neighbours write beside it; they read `partial` in another order, from the cache.
 extern "C" __global__ void glu_adapter_sums(const float* partial, float* down_a, float* gate_b, float* up_b, int chunks,
                                             int width, int rank, float b_scale, long long down_a_stride) {
   const int m = blockIdx.y, first = blockIdx.x * 64;

@@ -14,8 +14,9 @@ struct Shape {
   int64_t rows, in, out, rank, border;
 };
 // Few tokens and many, no whole tile of either, ranks of less and more than a tile, odd ones and odd columns.
-constexpr Shape kShapes[] = {{1, 64, 128, 2, 0},     {40, 64, 64, 16, 8},  {300, 512, 192, 16, 64}, {2100, 128, 64, 6, 8},
-                             {1100, 64, 192, 40, 0}, {1030, 64, 64, 3, 0}, {9, 33, 64, 4, 0},       {515, 64, 31, 8, 0}};
+constexpr Shape kShapes[] = {{1, 64, 128, 2, 0},    {40, 64, 64, 16, 8},    {300, 512, 192, 16, 64},
+                             {2100, 128, 64, 6, 8}, {1100, 64, 192, 40, 0}, {1030, 64, 64, 3, 0},
+                             {9, 33, 64, 4, 0},     {515, 64, 31, 8, 0}};
 
 // grad before the step is 2: gradients are added to.
 at::Tensor Expected(const AdapterGradient& gradient) {

@@ -228,15 +228,17 @@ class AtenOperations final : public Operations {
     studio::AddDroppedBackward(d_low, a, dropout, dx);
   }
 
-  void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
+  void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale, double soft_cap,
                            const at::Tensor& losses) const override {
     at::NoGradGuard no_grad;
     CheckCrossEntropy(logits, labels, scale, losses);
-    const at::Tensor wide = Wide(logits), column = labels.unsqueeze(1);
+    const at::Tensor column = labels.unsqueeze(1), raw = Wide(logits);
+    const at::Tensor wide = soft_cap > 0 ? (raw / soft_cap).tanh_().mul_(soft_cap) : raw;
     const at::Tensor log_sum = at::logsumexp(wide, 1, /*keepdim=*/true);
     losses.copy_((log_sum - at::gather(wide, 1, column)).squeeze(1));
     const at::Tensor softmax = (wide - log_sum).exp_();
     softmax.scatter_add_(1, column, at::ones({1, 1}, softmax.options()).neg().expand_as(column));
+    if (soft_cap > 0) softmax.mul_(1 - (wide / soft_cap).square());
     logits.copy_(softmax.mul_(scale));
   }
 

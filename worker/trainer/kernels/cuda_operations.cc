@@ -266,13 +266,14 @@ class CudaOperations final : public Operations {
                RowStride(d_low), RowStride(a), RowStride(dx));
   }
 
-  void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
+  void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale, double soft_cap,
                            const at::Tensor& losses) const override {
     CheckCrossEntropy(logits, labels, scale, losses);
-    const Launch launch =
+    Launch launch =
         CrossEntropyLaunch(logits.scalar_type(), logits.size(0), logits.size(1), LayoutOf(logits), kind_.limits);
+    if (soft_cap > 0) launch.kernel += "_capped";
     (*module_)(launch, Pointer(logits), Pointer(labels), Pointer(losses), Width(logits), RowStride(logits),
-               Pointer(scale));
+               Pointer(scale), static_cast<float>(soft_cap));
   }
 
   void EmbeddingGradient(const at::Tensor& d_hidden, const at::Tensor& tokens, const at::Tensor& grad) const override {

@@ -155,7 +155,7 @@ void Loss(const Table& table, int64_t rows, int64_t vocab) {
   const at::Tensor labels = Integers(rows, vocab), scale = Floats({});
   const std::string name = "cross entropy [" + std::to_string(rows) + ", " + std::to_string(vocab) + "]";
   table.Row(name.c_str(), 2 * 2.0 * static_cast<double>(rows * vocab),
-            [&](const Operations& ops) { ops.CrossEntropyInPlace(logits, labels, scale, losses); });
+            [&](const Operations& ops) { ops.CrossEntropyInPlace(logits, labels, scale, /*soft_cap=*/0, losses); });
 }
 
 void Optimizer(const Table& table, int64_t tokens) {

@@ -144,10 +144,11 @@ class Operations {
   virtual void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout,
                                   const at::Tensor& dx) const = 0;
 
-  // losses [C] fp32 = log(sum(exp(logits))) - logits[label], and logits [C, V] become scale * (softmax - onehot).
-  // labels [C] int64, each within [0, V). scale [] fp32 is read on the device: a recorded step takes another each time.
+  // losses [C] fp32 = log(sum(exp(y))) - y[label], where y is logits or, with a soft_cap above 0, soft_cap *
+  // tanh(logits / soft_cap); and logits [C, V] become scale * (softmax(y) - onehot) * dy / dlogits. labels [C] int64,
+  // each within [0, V). scale [] fp32 is read on the device: a recorded step takes another each time.
   virtual void CrossEntropyInPlace(const at::Tensor& logits, const at::Tensor& labels, const at::Tensor& scale,
-                                   const at::Tensor& losses) const = 0;
+                                   double soft_cap, const at::Tensor& losses) const = 0;
 
   // grad [V, D]: row tokens[t] += d_hidden [T, D]'s row t, in the order of t whatever the parallelism. Summed in fp32;
   // grad is fp32 or, rounded once a call, of compute. tokens [T] int64, each within [0, V).

@@ -214,6 +214,7 @@ absl::StatusOr<Architecture> ParseArchitecture(std::string_view text, std::strin
   arch.max_positions = reader.Size("max_position_embeddings", family->default_max_positions);
   arch.rms_norm_eps = reader.Positive("rms_norm_eps", family->default_rms_norm_eps);
   arch.initializer_range = reader.Number("initializer_range", 0.02);
+  arch.final_logit_soft_cap = reader.Number("final_logit_softcapping", 0);
   arch.tie_word_embeddings = reader.Bool("tie_word_embeddings", false);
   const bool attention_bias = family->reads_bias && reader.Bool("attention_bias", false);
   arch.qkv_bias = attention_bias || family->always_qkv_bias;

@@ -50,6 +50,8 @@ struct Architecture {
   double rms_norm_eps = 1e-6;
   double initializer_range = 0.02;
   bool tie_word_embeddings = false;
+  // Logits become cap * tanh(logits / cap) (Gemma 2, arXiv:2408.00118). 0: they stay.
+  double final_logit_soft_cap = 0;
   // Biases of q, k, v and of o apart: Qwen2 has the first alone.
   bool qkv_bias = false;
   bool o_bias = false;

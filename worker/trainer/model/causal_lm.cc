@@ -3,7 +3,6 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/addmm.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/mm.h>
 
 #include <utility>
@@ -37,8 +36,7 @@ at::Tensor CausalLm::Hidden(const Batch& batch) {
 
 at::Tensor CausalLm::Logits(const Batch& batch) {
   at::NoGradGuard no_grad;
-  const at::Tensor hidden = Hidden(batch);
-  return at::linear(hidden, impl_->head.to(hidden.scalar_type())).to(at::kFloat);
+  return impl_->HeadLogits(Hidden(batch));
 }
 
 LossTensor CausalLm::LossSum(const Batch& batch) { return impl_->Loss(batch, /*training=*/true); }

@@ -51,6 +51,8 @@ struct CausalLm::Impl {
   at::Tensor Embed(const at::Tensor& tokens, const Pass& pass);
   // Final norm's output at `rows` (all where undefined).
   at::Tensor Run(const Batch& batch, const PassPtr& pass, const at::Tensor& rows);
+  // fp32, of the final norm's output.
+  at::Tensor HeadLogits(const at::Tensor& hidden) const;
   LossTensor Loss(const Batch& batch, bool training);
 };
 

@@ -5,6 +5,7 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/log_softmax.h>
+#include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <fstream>
@@ -197,6 +198,18 @@ TEST(CausalLm, MasksOfDropoutFollowTheTokenNotTheBatch) {
   EXPECT_GT(Relative(other.at(name), together.at(name)), 1e-2) << "another step has other masks";
 }
 
+TEST(CausalLm, SoftCapsBoundTheLogitsAndTheLossIsTheirs) {
+  ASSERT_OK_AND_ASSIGN(const auto plain, LoadTiny("uncapped", {}));
+  ASSERT_OK_AND_ASSIGN(const auto capped, LoadTiny("capped", {}, R"("final_logit_softcapping": 0.5)"));
+  const Batch batch = Segments({RandomTokens(12, 1)});
+  const at::Tensor logits = capped->Logits(batch);
+  EXPECT_LT(Distance(logits, at::tanh(plain->Logits(batch) / 0.5) * 0.5), 1e-6);
+  const at::Tensor learnt = batch.labels.ge(0).nonzero().squeeze(1);
+  const at::Tensor labels = batch.labels.index_select(0, learnt).unsqueeze(1);
+  const at::Tensor losses = -at::log_softmax(logits.index_select(0, learnt), 1).gather(1, labels);
+  EXPECT_NEAR(capped->Evaluate(batch).loss_sum, losses.sum().item<double>(), 1e-4);
+}
+
 TEST(CausalLm, NoiseOnEmbeddingsIsForTrainingAlone) {
   ModelOptions options = WithLora();
   ASSERT_OK_AND_ASSIGN(const auto quiet, LoadTiny("quiet", options));
@@ -208,9 +221,8 @@ TEST(CausalLm, NoiseOnEmbeddingsIsForTrainingAlone) {
 }
 
 TEST(CausalLm, GradientOfEveryWeightIsThatOfDifferences) {
-  ASSERT_OK_AND_ASSIGN(
-      const auto model,
-      LoadTiny("differences", {}, R"("attention_bias": true, "mlp_bias": true, "tie_word_embeddings": true)"));
+  ASSERT_OK_AND_ASSIGN(const auto model, LoadTiny("differences", {}, R"("attention_bias": true, "mlp_bias": true,
+                                "tie_word_embeddings": true, "final_logit_softcapping": 0.5)"));
   const Batch batch = Segments({RandomTokens(12, 1)});
   const auto gradients = Gradients(*model, {batch}, 1);
   at::NoGradGuard no_grad;

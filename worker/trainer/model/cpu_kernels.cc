@@ -142,8 +142,14 @@ STUDIO_INLINE void SwigluBackwardRow(const T* d_out, const T* gate, const T* up,
   }
 }
 
+STUDIO_INLINE float Tanh(float x) { return 1.0f - 2.0f / (Exp(2.0f * x) + 1.0f); }
+
 template <typename T>
-STUDIO_INLINE float CrossEntropyRow(T* logits, int64_t label, int64_t vocab, bool gradient) {
+STUDIO_INLINE float CrossEntropyRow(T* logits, int64_t label, int64_t vocab, float soft_cap, bool gradient) {
+  const float inverse = soft_cap > 0 ? 1.0f / soft_cap : 0.0f;
+  if (soft_cap > 0) {
+    for (int64_t k = 0; k < vocab; ++k) logits[k] = Put<T>(soft_cap * Tanh(Get(logits[k]) * inverse));
+  }
   float lanes[kLanes];
   std::fill_n(lanes, kLanes, -INFINITY);
   int64_t i = 0;
@@ -163,8 +169,16 @@ STUDIO_INLINE float CrossEntropyRow(T* logits, int64_t label, int64_t vocab, boo
   const float log_sum = top + std::log(SumLanes(lanes));
   const float loss = log_sum - Get(logits[label]);
   if (gradient) {
-    const float correct = Exp(Get(logits[label]) - log_sum) - 1.0f;
-    for (i = 0; i < vocab; ++i) logits[i] = Put<T>(Exp(Get(logits[i]) - log_sum));
+    const float label_logit = Get(logits[label]), label_share = label_logit * inverse;
+    const float correct = (Exp(label_logit - log_sum) - 1.0f) * (1.0f - label_share * label_share);
+    if (soft_cap > 0) {
+      for (i = 0; i < vocab; ++i) {
+        const float y = Get(logits[i]), share = y * inverse;
+        logits[i] = Put<T>(Exp(y - log_sum) * (1.0f - share * share));
+      }
+    } else {
+      for (i = 0; i < vocab; ++i) logits[i] = Put<T>(Exp(Get(logits[i]) - log_sum));
+    }
     logits[label] = Put<T>(correct);
   }
   return loss;
@@ -205,9 +219,9 @@ STUDIO_INLINE float CrossEntropyRow(T* logits, int64_t label, int64_t vocab, boo
     }                                                                                                                  \
   }                                                                                                                    \
   STUDIO_CLONES void NAME##CrossEntropy(T* logits, const int64_t* labels, int64_t begin, int64_t end, int64_t vocab,   \
-                                        float* losses, bool gradient) {                                                \
+                                        float soft_cap, float* losses, bool gradient) {                                \
     for (int64_t r = begin; r < end; ++r) {                                                                            \
-      losses[r] = CrossEntropyRow<T>(logits + r * vocab, labels[r], vocab, gradient);                                  \
+      losses[r] = CrossEntropyRow<T>(logits + r * vocab, labels[r], vocab, soft_cap, gradient);                        \
     }                                                                                                                  \
   }
 
@@ -270,9 +284,10 @@ int64_t Grain(int64_t width) { return std::max<int64_t>(1, 16384 / std::max<int6
     });                                                                                                                \
   }                                                                                                                    \
   template <>                                                                                                          \
-  void CrossEntropy<T>(T * logits, const int64_t* labels, int64_t rows, int64_t vocab, float* losses, bool gradient) { \
+  void CrossEntropy<T>(T * logits, const int64_t* labels, int64_t rows, int64_t vocab, float soft_cap, float* losses,  \
+                       bool gradient) {                                                                                \
     at::parallel_for(0, rows, Grain(vocab), [&](int64_t begin, int64_t end) {                                          \
-      NAME##CrossEntropy(logits, labels, begin, end, vocab, losses, gradient);                                         \
+      NAME##CrossEntropy(logits, labels, begin, end, vocab, soft_cap, losses, gradient);                               \
     });                                                                                                                \
   }
 

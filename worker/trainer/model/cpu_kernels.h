@@ -37,8 +37,10 @@ void Swiglu(const T* gate_up, int64_t rows, int64_t width, T* out);
 template <typename T>
 void SwigluBackward(const T* d_out, const T* gate_up, int64_t rows, int64_t width, T* d_gate_up);
 
-// losses[row] = log(sum(exp(logits))) - logits[label]; where `gradient`, logits become softmax - onehot.
+// losses[row] = log(sum(exp(y))) - y[label] for y = soft_cap * tanh(logits / soft_cap), or the logits where it is 0;
+// where `gradient`, logits become their gradient. They are spent in either case.
 template <typename T>
-void CrossEntropy(T* logits, const int64_t* labels, int64_t rows, int64_t vocab, float* losses, bool gradient);
+void CrossEntropy(T* logits, const int64_t* labels, int64_t rows, int64_t vocab, float soft_cap, float* losses,
+                  bool gradient);
 
 }  // namespace studio::cpu

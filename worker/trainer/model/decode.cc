@@ -2,7 +2,6 @@
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/linear.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 
@@ -72,7 +71,7 @@ at::Tensor CausalLm::Extend(const at::Tensor& tokens, KvCache& cache) {
   cache.length += n;
   const at::Tensor hidden =
       AddRmsNorm(stream.residual, stream.delta, impl_->final_norm, impl_->arch.rms_norm_eps).second;
-  return at::linear(hidden, impl_->head.to(hidden.scalar_type())).to(at::kFloat).squeeze(0);
+  return impl_->HeadLogits(hidden).squeeze(0);
 }
 
 }  // namespace studio

@@ -7,6 +7,7 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/linear.h>
 #include <ATen/ops/nonzero.h>
 #include <ATen/ops/tensor.h>
 
@@ -113,6 +114,11 @@ at::Tensor CausalLm::Impl::Run(const Batch& batch, const PassPtr& pass, const at
   return AddRmsNorm(stream.residual, stream.delta, final_norm, arch.rms_norm_eps).second;
 }
 
+at::Tensor CausalLm::Impl::HeadLogits(const at::Tensor& hidden) const {
+  const at::Tensor logits = at::linear(hidden, head.to(hidden.scalar_type())).to(at::kFloat);
+  return SoftCapped(logits, arch.final_logit_soft_cap);
+}
+
 LossTensor CausalLm::Impl::Loss(const Batch& batch, bool training) {
   STUDIO_CHECK(batch.labels.defined()) << "a loss needs labels";
   const at::Tensor rows =
@@ -122,7 +128,7 @@ LossTensor CausalLm::Impl::Loss(const Batch& batch, bool training) {
   loss.valid_tokens = rows.size(0);
   const at::Tensor hidden = Run(batch, MakePass(batch, training), rows);
   const at::Tensor labels = at::index_select(batch.labels.to(options.device), 0, rows);
-  loss.loss_sum = HeadLoss(hidden, head, labels, options.loss_chunk_rows);
+  loss.loss_sum = HeadLoss(hidden, head, labels, arch.final_logit_soft_cap, options.loss_chunk_rows);
   return loss;
 }
 

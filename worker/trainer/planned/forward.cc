@@ -83,7 +83,8 @@ void PlannedStep::Head(const Micro& micro) {
     const int64_t count = std::min(loss_rows_, micro.learnt - begin);
     at::Tensor logits = Rows(layout_.logits, count);
     at::mm_out(logits, normed.narrow(0, begin, count), head.t());
-    ops_->CrossEntropyInPlace(logits, labels.narrow(0, begin, count), inputs_.Scale(), losses.narrow(0, begin, count));
+    ops_->CrossEntropyInPlace(logits, labels.narrow(0, begin, count), inputs_.Scale(),
+                              model_.architecture().final_logit_soft_cap, losses.narrow(0, begin, count));
     at::Tensor d = d_normed.narrow(0, begin, count);
     at::mm_out(d, logits, head);
     if (full()) AddProduct(GradOf(head), logits, normed.narrow(0, begin, count));

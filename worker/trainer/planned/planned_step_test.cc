@@ -38,6 +38,8 @@ void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 const Case kCases[] = {
     {"plain", ""},
     {"tied", R"("tie_word_embeddings": true)"},
+    {"soft_cap", R"("final_logit_softcapping": 3.0)"},
+    {"soft_cap_tied", R"("final_logit_softcapping": 3.0, "tie_word_embeddings": true)"},
     {"qwen2_biases", R"("model_type": "qwen2")"},
     {"every_bias", R"("attention_bias": true, "mlp_bias": true)"},
     {"one_head_for_all", R"("num_key_value_heads": 1)"},

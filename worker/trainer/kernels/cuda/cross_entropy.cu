@@ -13,9 +13,24 @@ __device__ __forceinline__ MaxSum Merge(MaxSum a, MaxSum b) {
   return {max, a.sum * Exp2(a.max - max) + b.sum * Exp2(b.max - max)};
 }
 
+// y = cap * tanh(x / cap) (arXiv:2408.00118), and its slope as y has it.
+struct SoftCap {
+  float cap, inverse;
+  __device__ __forceinline__ explicit SoftCap(float cap) : cap(cap), inverse(1 / cap) {}
+  __device__ __forceinline__ float operator()(float x) const { return cap * tanhf(x * inverse); }
+  __device__ __forceinline__ float Slope(float y) const { return 1 - y * inverse * (y * inverse); }
+};
+struct NoCap {
+  __device__ __forceinline__ explicit NoCap(float) {}
+  __device__ __forceinline__ float operator()(float x) const { return x; }
+  __device__ __forceinline__ float Slope(float) const { return 1; }
+};
+
 // fmaxf drops NaN, the sum keeps it.
-template <int N>
-__device__ __forceinline__ void Add(MaxSum& into, const float (&x)[N]) {
+template <int N, typename Cap>
+__device__ __forceinline__ void Add(MaxSum& into, float (&x)[N], Cap cap) {
+#pragma unroll
+  for (int i = 0; i < N; ++i) x[i] = cap(x[i]);
   float max = into.max;
 #pragma unroll
   for (int i = 0; i < N; ++i) max = fmaxf(max, x[i] * LOG2_E);
@@ -48,16 +63,19 @@ __device__ __forceinline__ float Element(const T* at) {
 }
 
 // What the second pass does to a logit.
+template <typename Cap>
 struct Gradient {
   float max, log_sum, scale;
   int label;
+  Cap cap;
 
   __device__ __forceinline__ float operator()(float x, int column) const {
-    return scale * (Exp2(fmaf(x, LOG2_E, -max) - log_sum) - (column == label ? 1.0f : 0.0f));
+    const float y = cap(x);
+    return scale * cap.Slope(y) * (Exp2(fmaf(y, LOG2_E, -max) - log_sum) - (column == label ? 1.0f : 0.0f));
   }
   // Differences to the maximum first: they are small where logits are huge.
   __device__ __forceinline__ float Loss(float label_logit) const {
-    return LN_2 * (log_sum - fmaf(label_logit, LOG2_E, -max));
+    return LN_2 * (log_sum - fmaf(cap(label_logit), LOG2_E, -max));
   }
   template <typename T, int N>
   __device__ __forceinline__ void Write(Vec<T, N> x, T* row, int column) const {
@@ -70,9 +88,9 @@ struct Gradient {
   }
 };
 
-template <typename T, int N>
+template <typename T, int N, typename Cap>
 __device__ __forceinline__ void CrossEntropy(T* logits, const long long* labels, float* losses, int vocab,
-                                             long long stride, const float* scale) {
+                                             long long stride, const float* scale, Cap cap) {
   __shared__ MaxSum warps[32];
   const long long row = blockIdx.x;
   logits += row * stride;
@@ -84,8 +102,8 @@ __device__ __forceinline__ void CrossEntropy(T* logits, const long long* labels,
 
   MaxSum mine = {LOWEST, 0.0f};
   const auto one = [&](int i) {
-    const float f[1] = {Element(logits + i)};
-    Add<1>(mine, f);
+    float f[1] = {Element(logits + i)};
+    Add(mine, f, cap);
   };
   for (int i = threadIdx.x; i < head; i += blockDim.x) one(i);
   for (int i = tail + threadIdx.x; i < vocab; i += blockDim.x) one(i);
@@ -95,10 +113,10 @@ __device__ __forceinline__ void CrossEntropy(T* logits, const long long* labels,
     x.Load(logits + head + step * N);
     float f[N];
     x.Get(f);
-    Add<N>(mine, f);
+    Add(mine, f, cap);
   }
   const MaxSum all = BlockMerge(mine, warps);
-  const Gradient gradient = {all.max, __log2f(all.sum), *scale, label};
+  const Gradient<Cap> gradient = {all.max, __log2f(all.sum), *scale, label, cap};
   if (threadIdx.x == 0) losses[row] = gradient.Loss(label_logit);
 
   const auto write_one = [&](int i) {
@@ -119,9 +137,9 @@ __device__ __forceinline__ void CrossEntropy(T* logits, const long long* labels,
 // The row stays on the multiprocessor between the passes: kKept accesses of a thread in its registers, the rest in
 // shared memory, so that memory is read once. A row of 128 thousand takes a multiprocessor for itself. Rows must be
 // aligned, and blockDim.x * N * (kKept + shared accesses) elements cover them.
-template <typename T, int N, int kKept>
+template <typename T, int N, int kKept, typename Cap>
 __device__ __forceinline__ void CrossEntropyKept(T* logits, const long long* labels, float* losses, int vocab,
-                                                 long long stride, const float* scale) {
+                                                 long long stride, const float* scale, Cap cap) {
   extern __shared__ uint4 shared_row[];
   __shared__ MaxSum warps[32];
   const long long row = blockIdx.x;
@@ -143,17 +161,17 @@ __device__ __forceinline__ void CrossEntropyKept(T* logits, const long long* lab
     x.Store(reinterpret_cast<T*>(shared_row + step - kKept * threads));
     float f[N];
     x.Get(f);
-    Add<N>(mine, f);
+    Add(mine, f, cap);
   }
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
     if (k * threads + threadIdx.x >= steps) continue;
     float f[N];
     kept[k].Get(f);
-    Add<N>(mine, f);
+    Add(mine, f, cap);
   }
   const MaxSum all = BlockMerge(mine, warps);
-  const Gradient gradient = {all.max, __log2f(all.sum), *scale, label};
+  const Gradient<Cap> gradient = {all.max, __log2f(all.sum), *scale, label, cap};
   if (threadIdx.x == 0) losses[row] = gradient.Loss(label_logit);
 #pragma unroll
   for (int k = 0; k < kKept; ++k) {
@@ -168,15 +186,19 @@ __device__ __forceinline__ void CrossEntropyKept(T* logits, const long long* lab
   }
 }
 
-#define CROSS_ENTROPY_KERNELS(T, NAME, N)                                                                   \
-  extern "C" __global__ void __launch_bounds__(1024) cross_entropy_##NAME(                                  \
-      T* logits, const long long* labels, float* losses, int vocab, long long stride, const float* scale) { \
-    CrossEntropy<T, N>(logits, labels, losses, vocab, stride, scale);                                       \
-  }                                                                                                         \
-  extern "C" __global__ void __launch_bounds__(1024) cross_entropy_kept_##NAME(                             \
-      T* logits, const long long* labels, float* losses, int vocab, long long stride, const float* scale) { \
-    CrossEntropyKept<T, N, 4>(logits, labels, losses, vocab, stride, scale);                                \
+#define CROSS_ENTROPY_KERNELS(T, NAME, N, SUFFIX, CAP)                                                                \
+  extern "C" __global__ void __launch_bounds__(1024)                                                                 \
+      cross_entropy_##NAME##SUFFIX(T* logits, const long long* labels, float* losses, int vocab, long long stride,   \
+                                   const float* scale, float cap) {                                                  \
+    CrossEntropy<T, N>(logits, labels, losses, vocab, stride, scale, CAP(cap));                                      \
+  }                                                                                                                  \
+  extern "C" __global__ void __launch_bounds__(1024)                                                                 \
+      cross_entropy_kept_##NAME##SUFFIX(T* logits, const long long* labels, float* losses, int vocab,                \
+                                        long long stride, const float* scale, float cap) {                           \
+    CrossEntropyKept<T, N, 4>(logits, labels, losses, vocab, stride, scale, CAP(cap));                               \
   }
 
-CROSS_ENTROPY_KERNELS(bf16, bf16, 8)
-CROSS_ENTROPY_KERNELS(float, f32, 4)
+CROSS_ENTROPY_KERNELS(bf16, bf16, 8, , NoCap)
+CROSS_ENTROPY_KERNELS(float, f32, 4, , NoCap)
+CROSS_ENTROPY_KERNELS(bf16, bf16, 8, _capped, SoftCap)
+CROSS_ENTROPY_KERNELS(float, f32, 4, _capped, SoftCap)

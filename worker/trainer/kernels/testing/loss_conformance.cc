@@ -22,26 +22,29 @@ struct Shape {
 constexpr Shape kShapes[] = {{1, 5, 0},    {4, 33, 0},     {9, 1000, 24}, {3, 50257, 0},
                              {5, 1001, 2}, {2, 128256, 0}, {3, 32000, 8}, {2, 151936, 0}};
 
-at::Tensor ExactLosses(const at::Tensor& logits, const at::Tensor& labels) {
+at::Tensor ExactLosses(const at::Tensor& raw, const at::Tensor& labels, double soft_cap = 0) {
+  const at::Tensor logits = soft_cap > 0 ? (raw / soft_cap).tanh() * soft_cap : raw;
   return at::logsumexp(logits, 1) - at::gather(logits, 1, labels.to(at::kCPU).unsqueeze(1)).squeeze(1);
 }
 
 TEST_P(OperationsTest, CrossEntropyAndItsGradientAgreeWithAutograd) {
-  for (const auto& [rows, vocab, border] : kShapes) {
-    SCOPED_TRACE(testing::Message() << rows << " x " << vocab << " + " << border);
-    const at::Tensor logits = NormalRows(rows, vocab, border);
-    logits.mul_(4);
-    at::Tensor labels = (at::arange(rows, at::kLong) * 7919) % vocab;
-    labels[0] = vocab - 1;
-    if (rows > 1) labels[1] = 0;
-    labels = OnDevice(labels);
-    const at::Tensor leaf = ExactLeaf(logits), expected = ExactLosses(leaf, labels);
-    (expected.sum() * 0.25).backward();
-    const at::Tensor losses = Floats({rows}, -1);
-    ops().CrossEntropyInPlace(logits, labels, Floats({}, 0.25), losses);
-    EXPECT_LE(((Exact(losses) - expected).abs() / (expected.abs() + 1)).max().item<double>(), 2e-6);
-    ExpectClose(logits, leaf.grad(), 5e-6, 3e-3, "gradient");
-    ExpectBorderKept(logits, "cross entropy");
+  for (const double soft_cap : {0.0, 6.0}) {
+    for (const auto& [rows, vocab, border] : kShapes) {
+      SCOPED_TRACE(testing::Message() << rows << " x " << vocab << " + " << border << ", soft cap " << soft_cap);
+      const at::Tensor logits = NormalRows(rows, vocab, border);
+      logits.mul_(4);
+      at::Tensor labels = (at::arange(rows, at::kLong) * 7919) % vocab;
+      labels[0] = vocab - 1;
+      if (rows > 1) labels[1] = 0;
+      labels = OnDevice(labels);
+      const at::Tensor leaf = ExactLeaf(logits), expected = ExactLosses(leaf, labels, soft_cap);
+      (expected.sum() * 0.25).backward();
+      const at::Tensor losses = Floats({rows}, -1);
+      ops().CrossEntropyInPlace(logits, labels, Floats({}, 0.25), soft_cap, losses);
+      EXPECT_LE(((Exact(losses) - expected).abs() / (expected.abs() + 1)).max().item<double>(), 2e-6);
+      ExpectClose(logits, leaf.grad(), 5e-6, 3e-3, "gradient");
+      ExpectBorderKept(logits, "cross entropy");
+    }
   }
 }
 
@@ -58,7 +61,7 @@ TEST_P(OperationsTest, CrossEntropyHoldsForExtremeLogits) {
   const at::Tensor leaf = ExactLeaf(logits), expected = ExactLosses(leaf, labels);
   expected.sum().backward();
   const at::Tensor losses = Floats({6}, -1);
-  ops().CrossEntropyInPlace(logits, labels, Floats({}, 1), losses);
+  ops().CrossEntropyInPlace(logits, labels, Floats({}, 1), /*soft_cap=*/0, losses);
   for (int row = 0; row < 6; ++row) {
     // A few roundings of a number of the logits' size.
     const double size = leaf[row].detach().abs().nan_to_num(0, 0, 0).max().item<double>();
@@ -70,7 +73,7 @@ TEST_P(OperationsTest, CrossEntropyHoldsForExtremeLogits) {
 TEST_P(OperationsTest, CrossEntropyKeepsNanInItsRow) {
   const at::Tensor logits = Normal({3, 50}), losses = Floats({3}, 0);
   logits[1][20] = std::numeric_limits<double>::quiet_NaN();
-  ops().CrossEntropyInPlace(logits, OnDevice(at::tensor({0, 3, 49}, at::kLong)), Floats({}, 1), losses);
+  ops().CrossEntropyInPlace(logits, OnDevice(at::tensor({0, 3, 49}, at::kLong)), Floats({}, 1), /*soft_cap=*/0, losses);
   EXPECT_TRUE(losses[1].isnan().item<bool>());
   EXPECT_EQ(losses.isnan().sum().item<int64_t>(), 1);
   EXPECT_EQ(logits.isnan().sum().item<int64_t>(), 50);

@@ -9,6 +9,7 @@
 #include <ATen/ops/stack.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 
 #include "worker/trainer/model/counter_random.h"
@@ -29,7 +30,7 @@ at::Tensor DrawOnHost(int64_t channels, uint64_t site_key, uint32_t threshold, c
     for (int64_t t = begin; t < end; ++t) {
       const uint64_t key = RandomKey(site_key, static_cast<uint64_t>(id[t]));
       for (int64_t c = 0; c < channels; c += kChannels) {
-        const uint64_t bits = RandomBits(key, static_cast<uint64_t>(c / kChannels));
+        const uint64_t bits = DropoutBits(key, static_cast<uint32_t>(c / kChannels));
         for (int64_t i = 0; i < std::min(kChannels, channels - c); ++i) {
           out[t * channels + c + i] = (bits >> (16 * i) & kDrawn) < threshold;
         }
@@ -68,13 +69,23 @@ at::Tensor DropMaskOnDevice(int64_t channels, const AdapterDropout& dropout, siz
   const at::Tensor site_key = Mixed(Mixed(dropout.step_key + kStep).bitwise_xor(site));
   const at::Tensor key = Mixed(Mixed(dropout.ids + kStep).bitwise_xor(site_key));
   const int64_t draws = (channels + kChannels - 1) / kChannels;
-  const at::Tensor index = at::arange(1, draws + 1, dropout.ids.options()).mul_(kStep);
-  const at::Tensor bits = Mixed(key.unsqueeze(1) + index);
+  // DropoutBits.
+  constexpr int64_t kWord = 0xffffffff, kWeyl = 0x9e3779b9;
+  const at::Tensor index = at::arange(draws, dropout.ids.options()).mul_(kWeyl);
+  at::Tensor x = (key.unsqueeze(1) + index).bitwise_and_(kWord);
+  at::Tensor y = ShiftRight(key, 32).unsqueeze(1);
+  for (int64_t round = 0; round < 3; ++round) {
+    const at::Tensor product = x * int64_t{0xd256d193};
+    x = ShiftRight(product, 32).bitwise_xor_(y).bitwise_xor_(round * kWeyl & kWord);
+    y = product.bitwise_and(kWord);
+  }
+  const std::array<at::Tensor, 2> words = {x, y};
   const auto threshold = static_cast<int64_t>(dropout.Threshold());
   std::vector<at::Tensor> parts;
   for (int64_t i = 0; i < kChannels; ++i) {
+    const at::Tensor& word = words[static_cast<size_t>(i / 2)];
     parts.push_back(
-        bits.bitwise_right_shift(at::Scalar(16 * i)).bitwise_and_(static_cast<int64_t>(kDrawn)).lt(threshold));
+        word.bitwise_right_shift(at::Scalar(i % 2 * 16)).bitwise_and_(static_cast<int64_t>(kDrawn)).lt(threshold));
   }
   return at::stack(parts, 2).flatten(1).narrow(1, 0, channels);
 }

@@ -1,7 +1,7 @@
 // Dropout before adapters' A (arXiv:2106.09685). An element is a function of its place: channel c of a token is dropped
 // by the adapter of module `name` where 15 bits, the lower ones of the (c mod 4)th 16 from below of
 //
-//   RandomBits(RandomKey(RandomKey(step key, name), token id), c / 4)
+//   DropoutBits(RandomKey(RandomKey(step key, name), token id), c / 4)
 //
 // are under p * 2^15, rounded. So masks are the same on every device and however a batch is split, nobody keeps one,
 // and each adapter of a group has its own, as in PEFT. What is kept counts 1 / (1 - p) times: a factor of the products.
@@ -19,6 +19,19 @@
 #include <vector>
 
 namespace studio {
+
+// 64 bits of a token's key and a counter: three rounds of Philox-2x32 (Salmon et al. 2011) on halves that the key
+// fills. Kernels draw billions of them, for a third of what RandomBits takes there; keys are well mixed already.
+inline uint64_t DropoutBits(uint64_t key, uint32_t index) {
+  uint32_t x = static_cast<uint32_t>(key) + index * 0x9e3779b9u;
+  uint32_t y = static_cast<uint32_t>(key >> 32);
+  for (uint32_t round = 0; round < 3; ++round) {
+    const uint64_t product = uint64_t{x} * 0xd256d193u;
+    x = static_cast<uint32_t>(product >> 32) ^ y ^ (round * 0x9e3779b9u);
+    y = static_cast<uint32_t>(product);
+  }
+  return uint64_t{y} << 32 | x;
+}
 
 struct AdapterDropout {
   double p = 0;

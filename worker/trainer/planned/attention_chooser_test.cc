@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/env/memory_env.h"
 #include "common/status/testing.h"
+#include "worker/trainer/planned/attention_testing.h"
 
 namespace studio::planned {
 namespace {
@@ -20,19 +21,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
-
-AttentionKey Key() {
-  return {.device = "NVIDIA H200",
-          .compute_capability = "9.0",
-          .libtorch = "2.11.0",
-          .dtype = "BFloat16",
-          .heads = 32,
-          .kv_heads = 8,
-          .head_dim = 64,
-          .longest = 2048,
-          .tokens = 16384,
-          .one_length = true};
-}
 
 // A machine of which each start of a trainer is a chooser, with figures that are made up.
 struct AttentionChooserTest : testing::Test {
@@ -45,7 +33,7 @@ struct AttentionChooserTest : testing::Test {
   AttentionChooser Start(const std::string& folder = "/cache/kernels") {
     return {AttentionTable(env, folder), [this](const std::string& line) { lines.push_back(line); }};
   }
-  AttentionKind Choose(AttentionChooser& chooser, const AttentionKey& key = Key()) {
+  AttentionKind Choose(AttentionChooser& chooser, const AttentionKey& key = H200Key()) {
     return chooser.Choose(key, [this](AttentionKind kind) {
       measured.push_back(kind);
       return takes.at(kind);
@@ -64,7 +52,7 @@ TEST_F(AttentionChooserTest, MeasuresEachCandidateAndTakesTheFastest) {
   EXPECT_THAT(measured, ElementsAre(AttentionKind::kCudnn, AttentionKind::kFlash));
 
   takes = {{AttentionKind::kCudnn, 30.5}, {AttentionKind::kFlash, 12.25}};
-  AttentionKey small = Key();
+  AttentionKey small = H200Key();
   small.tokens = small.longest = 512;
   EXPECT_EQ(Choose(chooser, small), AttentionKind::kFlash);
 }
@@ -94,13 +82,13 @@ TEST_F(AttentionChooserTest, AKnownShapeIsNotMeasuredAgain) {
 TEST_F(AttentionChooserTest, AnotherDeviceLibraryOrShapeIsMeasuredForItself) {
   AttentionChooser chooser = Start();
   Choose(chooser);
-  AttentionKey other = Key();
+  AttentionKey other = H200Key();
   other.device = "NVIDIA A100";
   Choose(chooser, other);
-  other = Key();
+  other = H200Key();
   other.libtorch = "2.12.0";
   Choose(chooser, other);
-  other = Key();
+  other = H200Key();
   other.longest = 1024;
   Choose(chooser, other);
   EXPECT_EQ(measured.size(), 8);
@@ -108,10 +96,10 @@ TEST_F(AttentionChooserTest, AnotherDeviceLibraryOrShapeIsMeasuredForItself) {
 
 TEST_F(AttentionChooserTest, OneCandidateIsNeitherMeasuredNorKept) {
   AttentionChooser chooser = Start();
-  AttentionKey packed = Key();
+  AttentionKey packed = H200Key();
   packed.one_length = false;
   EXPECT_EQ(Choose(chooser, packed), AttentionKind::kFlash);
-  AttentionKey wide = Key();
+  AttentionKey wide = H200Key();
   wide.head_dim = 256;
   EXPECT_EQ(Choose(chooser, wide), AttentionKind::kFlash);
   EXPECT_THAT(measured, IsEmpty());
@@ -184,11 +172,11 @@ TEST_F(AttentionChooserTest, WhereNothingCanBeMeasuredTheFirstCandidateIsTaken) 
 
 TEST_F(AttentionChooserTest, FiguresOfOtherCandidatesAreMeasuredAgain) {
   AttentionTable table(env, "/cache/kernels");
-  ASSERT_OK(table.Store(Key(), {{AttentionKind::kFlash, 10.0}}));
+  ASSERT_OK(table.Store(H200Key(), {{AttentionKind::kFlash, 10.0}}));
   AttentionChooser chooser = Start();
   EXPECT_EQ(Choose(chooser), AttentionKind::kCudnn);
   EXPECT_EQ(measured.size(), 2);
-  ASSERT_OK_AND_ASSIGN(const AttentionFigures kept, table.Find(Key()));
+  ASSERT_OK_AND_ASSIGN(const AttentionFigures kept, table.Find(H200Key()));
   EXPECT_EQ(kept.size(), 2);
 }
 

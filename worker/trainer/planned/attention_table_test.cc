@@ -14,6 +14,7 @@
 #include "common/env/memory_env.h"
 #include "common/env/posix_env.h"
 #include "common/status/testing.h"
+#include "worker/trainer/planned/attention_testing.h"
 
 namespace studio::planned {
 namespace {
@@ -23,25 +24,12 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::SizeIs;
 
-AttentionKey Key() {
-  return {.device = "NVIDIA H200",
-          .compute_capability = "9.0",
-          .libtorch = "2.11.0",
-          .dtype = "BFloat16",
-          .heads = 32,
-          .kv_heads = 8,
-          .head_dim = 64,
-          .longest = 2048,
-          .tokens = 16384,
-          .one_length = true};
-}
-
 const AttentionFigures kFigures = {{AttentionKind::kCudnn, 1432.1}, {AttentionKind::kFlash, 1812.5}};
 const AttentionFigures kOthers = {{AttentionKind::kCudnn, 20.25}, {AttentionKind::kFlash, 10.5}};
 
-// Each differs from Key() in one field.
+// Each differs from H200Key() in one field.
 std::vector<AttentionKey> Neighbours() {
-  std::vector<AttentionKey> keys(10, Key());
+  std::vector<AttentionKey> keys(10, H200Key());
   keys[0].device = "NVIDIA H100";
   keys[1].compute_capability = "8.0";
   keys[2].libtorch = "2.12.0";
@@ -75,17 +63,17 @@ TEST(AttentionFigures, TheFastestIsTheLeast) {
 }
 
 TEST(AttentionFigures, TextSaysWhatItIs) {
-  const std::string text = FiguresText(Key(), kFigures);
+  const std::string text = FiguresText(H200Key(), kFigures);
   for (const char* part : {R"("device": "NVIDIA H200")", R"("longest": 2048)", R"("one_length": true)",
                            R"("fastest": "cudnn")", R"("cudnn": 1432.1)", R"("flash": 1812.5)"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
-  ASSERT_OK_AND_ASSIGN(const AttentionFigures read, ParseFigures(text, Key()));
+  ASSERT_OK_AND_ASSIGN(const AttentionFigures read, ParseFigures(text, H200Key()));
   EXPECT_EQ(read, kFigures);
 }
 
 TEST(AttentionFigures, ADevicesNameNeedNotBeUtf8) {
-  AttentionKey key = Key();
+  AttentionKey key = H200Key();
   key.device = "card \xff\"";
   ASSERT_OK_AND_ASSIGN(const AttentionFigures read, ParseFigures(FiguresText(key, kFigures), key));
   EXPECT_EQ(read, kFigures);
@@ -93,23 +81,23 @@ TEST(AttentionFigures, ADevicesNameNeedNotBeUtf8) {
 
 TEST(AttentionFigures, TextOfAnotherKeyIsNotTaken) {
   for (const AttentionKey& other : Neighbours()) {
-    EXPECT_NE(KeyText(other), KeyText(Key()));
-    EXPECT_THAT(ParseFigures(FiguresText(other, kFigures), Key()),
+    EXPECT_NE(KeyText(other), KeyText(H200Key()));
+    EXPECT_THAT(ParseFigures(FiguresText(other, kFigures), H200Key()),
                 StatusIs(absl::StatusCode::kDataLoss, HasSubstr("another key")))
         << KeyText(other);
   }
 }
 
 TEST(AttentionFigures, TornTextIsNotTaken) {
-  const std::string text = FiguresText(Key(), kFigures);
+  const std::string text = FiguresText(H200Key(), kFigures);
   // The last byte is the line's end.
   for (size_t size = 0; size + 1 < text.size(); ++size) {
-    EXPECT_THAT(ParseFigures(text.substr(0, size), Key()), StatusIs(absl::StatusCode::kDataLoss, _)) << size;
+    EXPECT_THAT(ParseFigures(text.substr(0, size), H200Key()), StatusIs(absl::StatusCode::kDataLoss, _)) << size;
   }
 }
 
 TEST(AttentionFigures, TextThatContradictsItselfIsNotTaken) {
-  const std::string text = FiguresText(Key(), kFigures);
+  const std::string text = FiguresText(H200Key(), kFigures);
   const struct {
     const char *from, *to, *message;
   } cases[] = {
@@ -125,7 +113,7 @@ TEST(AttentionFigures, TextThatContradictsItselfIsNotTaken) {
       {R"("heads": 32)", R"("heads": "32")", "another key"},
   };
   for (const auto& c : cases) {
-    EXPECT_THAT(ParseFigures(absl::StrReplaceAll(text, {{c.from, c.to}}), Key()),
+    EXPECT_THAT(ParseFigures(absl::StrReplaceAll(text, {{c.from, c.to}}), H200Key()),
                 StatusIs(absl::StatusCode::kDataLoss, HasSubstr(c.message)))
         << c.to;
   }
@@ -133,9 +121,9 @@ TEST(AttentionFigures, TextThatContradictsItselfIsNotTaken) {
 
 TEST(AttentionTable, FindsWhatAnotherProcessStored) {
   MemoryEnv env;
-  EXPECT_THAT(AttentionTable(env, "/cache/kernels").Find(Key()), StatusIs(absl::StatusCode::kNotFound, _));
-  ASSERT_OK(AttentionTable(env, "/cache/kernels").Store(Key(), kFigures));
-  ASSERT_OK_AND_ASSIGN(const AttentionFigures found, AttentionTable(env, "/cache/kernels").Find(Key()));
+  EXPECT_THAT(AttentionTable(env, "/cache/kernels").Find(H200Key()), StatusIs(absl::StatusCode::kNotFound, _));
+  ASSERT_OK(AttentionTable(env, "/cache/kernels").Store(H200Key(), kFigures));
+  ASSERT_OK_AND_ASSIGN(const AttentionFigures found, AttentionTable(env, "/cache/kernels").Find(H200Key()));
   EXPECT_EQ(found, kFigures);
   for (const AttentionKey& other : Neighbours()) {
     EXPECT_THAT(AttentionTable(env, "/cache/kernels").Find(other), StatusIs(absl::StatusCode::kNotFound, _));
@@ -145,25 +133,25 @@ TEST(AttentionTable, FindsWhatAnotherProcessStored) {
 TEST(AttentionTable, KeepsOneFileForEachKeyAndNothingElse) {
   MemoryEnv env;
   AttentionTable table(env, "/cache/kernels");
-  ASSERT_OK(table.Store(Key(), kFigures));
-  ASSERT_OK(table.Store(Key(), kOthers));
+  ASSERT_OK(table.Store(H200Key(), kFigures));
+  ASSERT_OK(table.Store(H200Key(), kOthers));
   ASSERT_OK(table.Store(Neighbours()[0], kFigures));
   ASSERT_OK_AND_ASSIGN(const auto names, env.ListFolder("/cache/kernels"));
   ASSERT_THAT(names, SizeIs(2));
   for (const std::string& name : names) EXPECT_TRUE(absl::EndsWith(name, ".attention.json")) << name;
-  ASSERT_OK_AND_ASSIGN(const AttentionFigures newest, table.Find(Key()));
+  ASSERT_OK_AND_ASSIGN(const AttentionFigures newest, table.Find(H200Key()));
   EXPECT_EQ(newest, kOthers);
 }
 
 TEST(AttentionTable, NamesADamagedFileAndReplacesIt) {
   MemoryEnv env;
   AttentionTable table(env, "/cache/kernels");
-  ASSERT_OK(table.Store(Key(), kFigures));
+  ASSERT_OK(table.Store(H200Key(), kFigures));
   const std::string path = absl::StrCat("/cache/kernels/", env.ListFolder("/cache/kernels")->at(0));
   env.Corrupt(path, 0);
-  EXPECT_THAT(table.Find(Key()), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(path)));
-  ASSERT_OK(table.Store(Key(), kFigures));
-  EXPECT_OK(table.Find(Key()));
+  EXPECT_THAT(table.Find(H200Key()), StatusIs(absl::StatusCode::kDataLoss, HasSubstr(path)));
+  ASSERT_OK(table.Store(H200Key(), kFigures));
+  EXPECT_OK(table.Find(H200Key()));
 }
 
 // Before the folder, its file, the name; and behind the name, where the figures are kept already.
@@ -172,9 +160,9 @@ TEST(AttentionTable, ADiskThatFailsAnywhereLeavesAWholeFileOrNone) {
     MemoryEnv env;
     AttentionTable table(env, "/cache/kernels");
     env.FailAfter(changes, absl::ResourceExhaustedError("disk full"));
-    const absl::Status stored = table.Store(Key(), kFigures);
+    const absl::Status stored = table.Store(H200Key(), kFigures);
     EXPECT_EQ(stored.ok(), changes == 3) << changes;
-    const auto found = table.Find(Key());
+    const auto found = table.Find(H200Key());
     if (stored.ok()) {
       EXPECT_OK(found);
     } else {
@@ -187,27 +175,27 @@ TEST(AttentionTable, ADiskThatFailsAnywhereLeavesAWholeFileOrNone) {
 TEST(AttentionTable, WhatAnotherRankStoredMeanwhileWillDo) {
   MemoryEnv env;
   AttentionTable first(env, "/cache/kernels"), second(env, "/cache/kernels");
-  ASSERT_OK(first.Store(Key(), kFigures));
+  ASSERT_OK(first.Store(H200Key(), kFigures));
   env.FailAfter(0, absl::InternalError("linking: File exists"));
   EXPECT_THAT(second.Store(Neighbours()[0], kOthers), StatusIs(absl::StatusCode::kInternal, _));
   env.StopFailing();
   env.FailAfter(2, absl::InternalError("linking: File exists"));  // behind the folder and its own file
-  EXPECT_OK(second.Store(Key(), kOthers));
+  EXPECT_OK(second.Store(H200Key(), kOthers));
 }
 
 TEST(AttentionTable, WithoutAFolderKeepsNothing) {
   MemoryEnv env;
   AttentionTable table(env, "");
-  EXPECT_OK(table.Store(Key(), kFigures));
-  EXPECT_THAT(table.Find(Key()), StatusIs(absl::StatusCode::kNotFound, _));
+  EXPECT_OK(table.Store(H200Key(), kFigures));
+  EXPECT_THAT(table.Find(H200Key()), StatusIs(absl::StatusCode::kNotFound, _));
 }
 
 TEST(AttentionTable, WorksOnARealDisk) {
   PosixEnv env;
   AttentionTable table(env, testing::TempDir() + "/attention/kernels");
-  ASSERT_OK(table.Store(Key(), kFigures));
-  ASSERT_OK(table.Store(Key(), kOthers));
-  ASSERT_OK_AND_ASSIGN(const AttentionFigures found, table.Find(Key()));
+  ASSERT_OK(table.Store(H200Key(), kFigures));
+  ASSERT_OK(table.Store(H200Key(), kOthers));
+  ASSERT_OK_AND_ASSIGN(const AttentionFigures found, table.Find(H200Key()));
   EXPECT_EQ(found, kOthers);
   EXPECT_THAT(*env.ListFolder(testing::TempDir() + "/attention/kernels"), SizeIs(1));
 }
@@ -223,15 +211,15 @@ TEST(AttentionTable, RanksThatStoreAtOnceShowWholeFiles) {
       for (int i = 0; i < 20; ++i) {
         // Texts of different lengths: a mixture of two would show.
         const double figure = rank == 0 ? 1.5 + i : 1234567.890625 + i;
-        table.Store(Key(), {{AttentionKind::kCudnn, figure}, {AttentionKind::kFlash, figure}}).IgnoreError();
-        const auto found = table.Find(Key());
+        table.Store(H200Key(), {{AttentionKind::kCudnn, figure}, {AttentionKind::kFlash, figure}}).IgnoreError();
+        const auto found = table.Find(H200Key());
         if (!found.ok() && !absl::IsNotFound(found.status())) ++damaged;
       }
     });
   }
   for (std::thread& rank : ranks) rank.join();
   EXPECT_EQ(damaged, 0);
-  EXPECT_OK(AttentionTable(env, folder).Find(Key()));
+  EXPECT_OK(AttentionTable(env, folder).Find(H200Key()));
 }
 
 }  // namespace

@@ -33,12 +33,21 @@ __device__ __forceinline__ unsigned long long SiteOf(const DropoutNumbers& dropo
   return adapter == 0 ? dropout.sites[0] : (adapter == 1 ? dropout.sites[1] : dropout.sites[2]);
 }
 
-// 16 bits, of which 15 count, for each of 8 channels from `column`, a multiple of 8, in the order in which bf16 lie in 16 bytes.
+// DropoutBits of model/dropout.h, and two of them: 16 bits, of which 15 count, for each of 8 channels from `column`, a
+// multiple of 8, in the order in which bf16 lie in 16 bytes.
+__device__ __forceinline__ uint2 DropoutBits(unsigned long long key, unsigned index) {
+  unsigned x = static_cast<unsigned>(key) + index * 0x9e3779b9u, y = static_cast<unsigned>(key >> 32);
+#pragma unroll
+  for (unsigned round = 0; round < 3; ++round) {
+    const unsigned long long product = static_cast<unsigned long long>(x) * 0xd256d193u;
+    x = static_cast<unsigned>(product >> 32) ^ y ^ (round * 0x9e3779b9u);
+    y = static_cast<unsigned>(product);
+  }
+  return make_uint2(x, y);
+}
 __device__ __forceinline__ uint4 DrawEight(unsigned long long key, int column) {
-  const unsigned long long counter = key + (static_cast<unsigned long long>(column / 4) + 1) * GOLDEN;
-  const unsigned long long low = Mix(counter), high = Mix(counter + GOLDEN);
-  return make_uint4(static_cast<unsigned>(low), static_cast<unsigned>(low >> 32), static_cast<unsigned>(high),
-                    static_cast<unsigned>(high >> 32));
+  const uint2 low = DropoutBits(key, column / 4), high = DropoutBits(key, column / 4 + 1);
+  return make_uint4(low.x, low.y, high.x, high.y);
 }
 // The highest bit of each half: whether its 15 bits below are at least the threshold, so that it is kept.
 __device__ __forceinline__ unsigned KeptBits(unsigned draws, unsigned threshold) {
@@ -60,7 +69,6 @@ __device__ __forceinline__ uint4 DropEight(uint4 x, unsigned long long key, int 
 extern "C" __global__ void __launch_bounds__(256)
     dropped_low_bf16(const bf16* x, const bf16* a, bf16* low, DropoutNumbers dropout, int rows, int width, int rank,
                      int adapters, int low_columns, long long x_stride, long long a_stride, long long low_stride) {
-  __shared__ float sums[LOW_RANK_WARPS][16][17];  // 17: rows in other banks
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
   const RankPart part(blockIdx.x, adapters, rank);
   const long long tile = blockIdx.x / part.parts * 16LL;
@@ -92,20 +100,11 @@ extern "C" __global__ void __launch_bounds__(256)
       MultiplyWide(sum[n], tokens[0].z, tokens[1].z, tokens[0].w, tokens[1].w, ranks[n].z, ranks[n].w);
     }
   }
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) sums[warp][g + j / 2 * 8][n * 8 + 2 * q + j % 2] = sum[n][j];
-  }
-  __syncthreads();
   const int token = threadIdx.x / 16, k = threadIdx.x % 16;
+  const float total[1] = {dropout.kept * LowRankSum(sum)};
   const long long row = tile + token;
   if (row >= rows) return;
   if (k < part.ranks) {
-    float total[1] = {0};
-#pragma unroll
-    for (int w = 0; w < LOW_RANK_WARPS; ++w) total[0] += sums[w][token][k];
-    total[0] *= dropout.kept;
     Vec<bf16, 1> rounded;
     rounded.Set(total);
     rounded.Store(low + row * low_stride + first_rank + k);

@@ -15,12 +15,27 @@ __device__ __forceinline__ void MultiplyWide(float (&sum)[4], unsigned a0, unsig
 
 #define LOW_RANK_WARPS 8
 
+// The warps' sums [16 tokens, 16 ranks], added up: thread 16 t + k receives that of token t and rank k.
+__device__ __forceinline__ float LowRankSum(const float (&sum)[2][4]) {
+  __shared__ float sums[LOW_RANK_WARPS][16][17];  // 17: rows in other banks
+  const int warp = threadIdx.x / 32, g = threadIdx.x % 32 / 4, q = threadIdx.x % 4;
+#pragma unroll
+  for (int n = 0; n < 2; ++n) {
+#pragma unroll
+    for (int j = 0; j < 4; ++j) sums[warp][g + j / 2 * 8][n * 8 + 2 * q + j % 2] = sum[n][j];
+  }
+  __syncthreads();
+  float total = 0;
+#pragma unroll
+  for (int w = 0; w < LOW_RANK_WARPS; ++w) total += sums[w][threadIdx.x / 16][threadIdx.x % 16];
+  return total;
+}
+
 // Blocks of 16 tokens; the warps share the columns, 32 at a time. rank at most 16, width a multiple of 32.
 template <typename Activation>
 __device__ __forceinline__ void GluLowRank(const bf16* gate_up, const bf16* a, bf16* out, bf16* low, int rows,
                                            int width, int rank, long long gate_up_stride, long long a_stride,
                                            long long out_stride, long long low_stride) {
-  __shared__ float sums[LOW_RANK_WARPS][16][17];  // 17: rows in other banks
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
   const long long first = static_cast<long long>(blockIdx.x) * 16 + g;
   float sum[2][4] = {};
@@ -55,18 +70,10 @@ __device__ __forceinline__ void GluLowRank(const bf16* gate_up, const bf16* a, b
       MultiplyWide(sum[n], gate[0].z, gate[1].z, gate[0].w, gate[1].w, ranks[n].z, ranks[n].w);
     }
   }
-#pragma unroll
-  for (int n = 0; n < 2; ++n) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) sums[warp][g + j / 2 * 8][n * 8 + 2 * q + j % 2] = sum[n][j];
-  }
-  __syncthreads();
   const int token = threadIdx.x / 16, k = threadIdx.x % 16;
+  const float total[1] = {LowRankSum(sum)};
   const long long row = static_cast<long long>(blockIdx.x) * 16 + token;
   if (row >= rows || k >= rank) return;
-  float total[1] = {0};
-#pragma unroll
-  for (int w = 0; w < LOW_RANK_WARPS; ++w) total[0] += sums[w][token][k];
   Vec<bf16, 1> rounded;
   rounded.Set(total);
   rounded.Store(low + row * low_stride + k);

@@ -170,11 +170,12 @@ class AtenOperations final : public Operations {
   }
 
   void GluForwardWithAdapter(Activation activation, const at::Tensor& gate_up, const at::Tensor& a,
-                             const at::Tensor& out, const at::Tensor& low) const override {
+                             const AdapterDropout& dropout, const at::Tensor& out,
+                             const at::Tensor& low) const override {
     at::NoGradGuard no_grad;
     CheckGluAdapter(gate_up, a, out, low);
     GluForward(activation, gate_up, out);
-    low.copy_(at::mm(out, a.t()));
+    low.copy_(dropout.ids.defined() ? studio::DroppedLow(out, a, dropout) : at::mm(out, a.t()));
   }
 
   void GluBackward(Activation activation, const at::Tensor& d_out, const at::Tensor& gate_up,
@@ -197,7 +198,9 @@ class AtenOperations final : public Operations {
     const at::Tensor out = at::empty(d_out.sizes(), d_out.options());
     GluBackward(activation, d_out, gate_up, out);
     const int64_t width = d_out.size(1);
-    adapters.down_a.add_(Product(adapters.down_low, out));
+    const bool drops = adapters.dropout.ids.defined();
+    adapters.down_a.add_(Product(adapters.down_low, drops ? Dropped(out, adapters.dropout, 0) : out),
+                         drops ? adapters.dropout.Kept() : 1);
     adapters.gate_b.add_(Product(gate_up.narrow(1, 0, width), adapters.gate_low), adapters.b_scale);
     adapters.up_b.add_(Product(gate_up.narrow(1, width, width), adapters.up_low), adapters.b_scale);
   }

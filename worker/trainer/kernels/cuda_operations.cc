@@ -83,6 +83,10 @@ absl::string_view GluName(Activation activation, bool forward) {
   return forward ? "gelu_forward" : "gelu_backward";
 }
 
+std::string GluAdapterName(Activation activation, absl::string_view kind, bool drops) {
+  return absl::StrCat(activation == Activation::kSilu ? "silu_" : "gelu_", kind, drops ? "_dropped" : "", "_bf16");
+}
+
 class CudaOperations final : public Operations {
  public:
   CudaOperations(c10::Device device, CudaDeviceKind kind, std::unique_ptr<CudaModule> module)
@@ -165,24 +169,27 @@ class CudaOperations final : public Operations {
   }
 
   void GluForwardWithAdapter(Activation activation, const at::Tensor& gate_up, const at::Tensor& a,
-                             const at::Tensor& out, const at::Tensor& low) const override {
+                             const AdapterDropout& dropout, const at::Tensor& out,
+                             const at::Tensor& low) const override {
     CheckGluAdapter(gate_up, a, out, low);
     constexpr int64_t kTokens = 16;  // of a block: cuda/glu_low_rank.cu
     const int64_t rows = out.size(0), width = out.size(1), rank = a.size(0);
     const bool wide = Access(out.scalar_type(), width, {gate_up, a, out}) == 8;
     if (!wide || width % 32 != 0 || rank > 16 || rows > INT32_MAX) {
-      return aten_->GluForwardWithAdapter(activation, gate_up, a, out, low);
+      return aten_->GluForwardWithAdapter(activation, gate_up, a, dropout, out, low);
     }
-    const char* const kernel = activation == Activation::kSilu ? "silu_low_rank_bf16" : "gelu_low_rank_bf16";
+    const bool drops = dropout.ids.defined();
     const int64_t blocks = (rows + kTokens - 1) / kTokens;
     if (blocks < kind_.limits.multiprocessors) {
       // Part of the device would be idle (512 rows on an H200: 47 us); two launches take a quarter of that.
       GluForward(activation, gate_up, out);
+      if (drops) return DroppedLow(out, a, dropout, low);
       at::Tensor product = low;
       at::mm_out(product, out, a.t());
       return;
     }
-    (*module_)({kernel, static_cast<unsigned>(blocks), 256}, Pointer(gate_up), Pointer(a), Pointer(out), Pointer(low),
+    (*module_)({GluAdapterName(activation, "low_rank", drops), static_cast<unsigned>(blocks), 256}, Pointer(gate_up),
+               Pointer(a), Pointer(out), Pointer(low), drops ? NumbersOf(dropout) : DropoutNumbers{},
                static_cast<int>(rows), Width(out), static_cast<int>(rank), RowStride(gate_up), RowStride(a),
                RowStride(out), RowStride(low));
   }
@@ -209,13 +216,16 @@ class CudaOperations final : public Operations {
     const LowRank low{Pointer(adapters.down_low),   Pointer(adapters.gate_low),   Pointer(adapters.up_low),
                       RowStride(adapters.down_low), RowStride(adapters.gate_low), RowStride(adapters.up_low)};
     const at::Tensor partial = at::empty({plan->chunks, 3, 16, width}, adapters.gate_b.options());
-    const char* const kernel = activation == Activation::kSilu ? "silu_adapters_bf16" : "gelu_adapters_bf16";
-    (*module_)({kernel, plan->column_blocks, 128, static_cast<unsigned>(plan->chunks)}, Pointer(d_out),
-               Pointer(gate_up), low, Pointer(partial), static_cast<int>(rows), Width(d_out), static_cast<int>(rank),
-               static_cast<int>(plan->chunk_rows), RowStride(d_out), RowStride(gate_up));
+    const bool drops = adapters.dropout.ids.defined();
+    const DropoutNumbers dropout = drops ? NumbersOf(adapters.dropout) : DropoutNumbers{};
+    (*module_)(
+        {GluAdapterName(activation, "adapters", drops), plan->column_blocks, 128, static_cast<unsigned>(plan->chunks)},
+        Pointer(d_out), Pointer(gate_up), low, dropout, Pointer(partial), static_cast<int>(rows), Width(d_out),
+        static_cast<int>(rank), static_cast<int>(plan->chunk_rows), RowStride(d_out), RowStride(gate_up));
     (*module_)({"glu_adapter_sums", plan->column_blocks, 1024, 3}, Pointer(partial), Pointer(adapters.down_a),
                Pointer(adapters.gate_b), Pointer(adapters.up_b), static_cast<int>(plan->chunks), Width(d_out),
-               static_cast<int>(rank), static_cast<float>(adapters.b_scale), RowStride(adapters.down_a));
+               static_cast<int>(rank), drops ? dropout.kept : 1.0f, static_cast<float>(adapters.b_scale),
+               RowStride(adapters.down_a));
   }
 
   void DroppedLow(const at::Tensor& x, const at::Tensor& a, const AdapterDropout& dropout,

@@ -144,7 +144,7 @@ void Adapters(const Table& table, int64_t tokens, int64_t width) {
   const std::string shape = "[" + std::to_string(tokens) + ", 2 * " + std::to_string(width) + "]";
   table.Row(("swiglu, adapter " + shape).c_str(), 3 * 2.0 * static_cast<double>(tokens * width),
             [&](const Operations& ops) {
-              ops.GluForwardWithAdapter(Activation::kSilu, gate_up, a, out, low.narrow(1, 0, rank));
+              ops.GluForwardWithAdapter(Activation::kSilu, gate_up, a, /*dropout=*/{}, out, low.narrow(1, 0, rank));
             });
   table.Row(("swiglu backward, adapters " + shape).c_str(), 5 * 2.0 * static_cast<double>(tokens * width),
             [&](const Operations& ops) { ops.GluBackwardWithAdapters(Activation::kSilu, d_out, gate_up, adapters); });

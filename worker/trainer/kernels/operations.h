@@ -51,9 +51,11 @@ struct AdamWPart {
 struct GluAdapters {
   at::Tensor down_low;          // [T, r] gradient of the down projection's low-rank activations
   at::Tensor gate_low, up_low;  // [T, r] gate's and up's low-rank activations
-  at::Tensor down_a;            // [r, M] fp32 += down_low^T out
+  at::Tensor down_a;            // [r, M] fp32 += down_low^T drop(out)
   at::Tensor gate_b, up_b;      // [M, r] fp32 contiguous += b_scale * d_gate^T gate_low, d_up^T up_low
   double b_scale = 1;
+  // Of the down projection's input; undefined ids: none.
+  AdapterDropout dropout = {};
 };
 
 // The gradient of one factor of an adapter: of A from d_low and x, of B, transposed, from low and dy.
@@ -113,10 +115,12 @@ class Operations {
   // out [T, M] = activation(gate) * up, where a row of gate_up [T, 2 M] is gate, then up (arXiv:2002.05202).
   virtual void GluForward(Activation activation, const at::Tensor& gate_up, const at::Tensor& out) const = 0;
 
-  // GluForward, and low [T, r] = out a^T, where a [r, M] is the next projection's A, summed in fp32 and rounded once.
-  // Ours saves the product's pass over `out` where r is at most 16, in bf16; else the product follows.
+  // GluForward, and low [T, r] = drop(out) a^T, where a [r, M] is the next projection's A and undefined dropout.ids
+  // drop nothing, summed in fp32 and rounded once. Ours saves the product's pass over `out` where r is at most 16, in
+  // bf16; else the product follows.
   virtual void GluForwardWithAdapter(Activation activation, const at::Tensor& gate_up, const at::Tensor& a,
-                                     const at::Tensor& out, const at::Tensor& low) const = 0;
+                                     const AdapterDropout& dropout, const at::Tensor& out,
+                                     const at::Tensor& low) const = 0;
 
   // gate_up becomes its own gradient, given d_out [T, M]; `out` [T, M] (undefined: not wanted) receives the forward's
   // result again, so that no layer needs to keep it. `out` may be d_out's memory.

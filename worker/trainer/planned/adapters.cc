@@ -7,6 +7,7 @@
 namespace studio::planned {
 
 AdapterDropout PlannedStep::DropoutOf(const Bordered& group, int64_t rows, bool fewer) const {
+  if (!drops()) return {};
   return {.p = model_.options().lora->dropout,
           .step_key = inputs_.MaskKey(),
           .ids = fewer ? inputs_.IdsOfRows(rows) : inputs_.Ids(rows),
@@ -31,10 +32,11 @@ void PlannedStep::GradientsOfA(const Bordered& group, const at::Tensor& x, const
   for (size_t i = 0; i < group.adapters().size(); ++i) {
     const LinearMember& member = *group.adapters()[i];
     const int64_t r = member.lora_a.size(0);
-    kernels::AdapterGradient gradient{
-        .narrow = d_low.narrow(1, column, r), .wide = x, .grad = GradOf(member.lora_a), .which = i};
-    if (drops()) gradient.dropout = DropoutOf(group, x.size(0), fewer);
-    gradients.push_back(std::move(gradient));
+    gradients.push_back({.narrow = d_low.narrow(1, column, r),
+                         .wide = x,
+                         .grad = GradOf(member.lora_a),
+                         .dropout = DropoutOf(group, x.size(0), fewer),
+                         .which = i});
     column += r;
   }
 }

@@ -90,7 +90,8 @@ void PlannedStep::BackwardGlu(size_t index, const at::Tensor& d_activation, cons
                                    .down_a = GradOf(down[0]->lora_a),
                                    .gate_b = GradOf(gate_up[0]->lora_b),
                                    .up_b = GradOf(gate_up[1]->lora_b),
-                                   .b_scale = group.gate_up.scale()});
+                                   .b_scale = group.gate_up.scale(),
+                                   .dropout = DropoutOf(group.down, d_activation.size(0), fewer)});
     return;
   }
   ops_->GluBackward(kernels::Activation::kSilu, d_activation, d_gate_up, d_activation);

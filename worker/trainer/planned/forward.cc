@@ -64,8 +64,8 @@ void PlannedStep::ForwardLayer(size_t index, Micro& micro, at::Tensor& stream) {
   // The activation is made again in the backward pass; its narrow product is kept.
   at::Tensor down_low = Rows(place.down_low, rows);
   if (MultipliesInGlu(group.down.rank())) {
-    ops_->GluForwardWithAdapter(kernels::Activation::kSilu, gate_up, group.down.A(), Columns(activation, width),
-                                Columns(down_low, group.down.rank()));
+    ops_->GluForwardWithAdapter(kernels::Activation::kSilu, gate_up, group.down.A(), DropoutOf(group.down, rows, fewer),
+                                Columns(activation, width), Columns(down_low, group.down.rank()));
   } else {
     ops_->GluForward(kernels::Activation::kSilu, gate_up, Columns(activation, width));
     Low(group.down, Columns(activation, width), fewer, down_low);

@@ -107,6 +107,7 @@ class PlannedStep {
                     AdapterGradients& gradients) const;
   static void GradientsOfB(const Bordered& group, const at::Tensor& low, const at::Tensor& dy,
                            AdapterGradients& gradients);
+  // Of its members' inputs; without ids where nothing is dropped.
   AdapterDropout DropoutOf(const Bordered& group, int64_t rows, bool fewer) const;
   bool drops() const { return model_.options().lora && model_.options().lora->dropout > 0; }
   // Spreads d_normed (attention's output) and d_stream from the labelled rows to all.
@@ -114,7 +115,7 @@ class PlannedStep {
   // Adapters of this rank are multiplied inside SwiGLU's kernels, without a pass of their own over memory: up to what a
   // tensor core takes in one go. (The reference does it the same way, so that tests on a CPU come here.)
   bool MultipliesInGlu(int64_t rank) const {
-    return !drops() && rank > 0 && rank <= 16 && rank % 2 == 0 &&
+    return rank > 0 && rank <= 16 && rank % 2 == 0 &&
            (!model_.options().device.is_cuda() || model_.options().compute_dtype == at::kBFloat16);
   }
   // SwiGLU's backward pass; the gradients of the adapters that touch it are made in it or left to `gradients`.

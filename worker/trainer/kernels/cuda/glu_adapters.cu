@@ -36,15 +36,17 @@ __device__ __forceinline__ unsigned& Word(uint4& four, int i) { return reinterpr
 
 // Blocks of 4 warps: 64 columns by `chunk` tokens, of which a warp takes every fourth 8. `partial` [chunks, 3, 16,
 // width] receives the chunk's sums: out by down, d_gate by gate, d_up by up.
-template <typename Activation>
-__device__ __forceinline__ void GluAdapters(const bf16* d_out, bf16* gate_up, LowRank low, float* partial, int rows,
-                                            int width, int rank, int chunk, long long d_out_stride,
+template <typename Activation, bool DROPS>
+__device__ __forceinline__ void GluAdapters(const bf16* d_out, bf16* gate_up, LowRank low,
+                                            const DropoutNumbers& dropout, float* partial, int rows, int width, int rank, int chunk, long long d_out_stride,
                                             long long gate_up_stride) {
   // Column 8 n + i lies at 8 i + n: so a thread's pair of sums lies together, and 72 keeps the rows' banks apart.
   __shared__ __align__(16) float sums[3][16][72];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
   const int column = blockIdx.x * 64 + g * 8;
   const int begin = blockIdx.y * chunk, end = min(rows, begin + chunk);
+  unsigned long long site = 0;
+  if constexpr (DROPS) site = SiteKey(dropout, dropout.sites[0]);
   float sum[3][8][4];
 #pragma unroll
   for (int m = 0; m < 3; ++m) {
@@ -64,6 +66,13 @@ __device__ __forceinline__ void GluAdapters(const bf16* d_out, bf16* gate_up, Lo
       gate[t] = *reinterpret_cast<const uint4*>(gate_up + row * gate_up_stride + column);
       up[t] = *reinterpret_cast<const uint4*>(gate_up + row * gate_up_stride + width + column);
       d[t] = *reinterpret_cast<const uint4*>(d_out + row * d_out_stride + column);
+    }
+    uint4 draws[2] = {};
+    if constexpr (DROPS) {
+#pragma unroll
+      for (int t = 0; t < 2; ++t) {
+        if (tile + 2 * q + t < end) draws[t] = DrawEight(TokenKeyOf(dropout, site, tile + 2 * q + t), column);
+      }
     }
     unsigned ranks[3][2];
     LoadRanks(low.down, low.down_stride, tile + g, end, 2 * q, rank, ranks[0]);
@@ -90,6 +99,11 @@ __device__ __forceinline__ void GluAdapters(const bf16* d_out, bf16* gate_up, Lo
           out[t][c] = activated * u[c];
           x[c] = y[c] * u[c] * (s + activated * (1 - s) * Activation::Slope(x[c]));
           u[c] = y[c] * activated;
+        }
+        if constexpr (DROPS) {  // from the down projection's adapter alone
+          const int kept = static_cast<int>(KeptBits(Word(draws[t], w), dropout.threshold));
+          if ((kept << 16) >= 0) out[t][0] = 0;
+          if (kept >= 0) out[t][1] = 0;
         }
         Word(gate[t], w) = RoundPair(x[0], x[1]);
         Word(up[t], w) = RoundPair(u[0], u[1]);
@@ -137,21 +151,24 @@ __device__ __forceinline__ void GluAdapters(const bf16* d_out, bf16* gate_up, Lo
   }
 }
 
-extern "C" __global__ void __launch_bounds__(128, 3)
-    silu_adapters_bf16(const bf16* d_out, bf16* gate_up, LowRank low, float* partial, int rows, int width, int rank,
-                       int chunk, long long d_out_stride, long long gate_up_stride) {
-  GluAdapters<Silu>(d_out, gate_up, low, partial, rows, width, rank, chunk, d_out_stride, gate_up_stride);
-}
-extern "C" __global__ void __launch_bounds__(128, 3)
-    gelu_adapters_bf16(const bf16* d_out, bf16* gate_up, LowRank low, float* partial, int rows, int width, int rank,
-                       int chunk, long long d_out_stride, long long gate_up_stride) {
-  GluAdapters<GeluTanh>(d_out, gate_up, low, partial, rows, width, rank, chunk, d_out_stride, gate_up_stride);
-}
+#define GLU_ADAPTERS_KERNEL(ACTIVATION, NAME, DROPS)                                                                  \
+  extern "C" __global__ void __launch_bounds__(128, 3)                                                               \
+      NAME(const bf16* d_out, bf16* gate_up, LowRank low, DropoutNumbers dropout, float* partial, int rows,          \
+           int width, int rank, int chunk, long long d_out_stride, long long gate_up_stride) {                       \
+    GluAdapters<ACTIVATION, DROPS>(d_out, gate_up, low, dropout, partial, rows, width, rank, chunk, d_out_stride,    \
+                                   gate_up_stride);                                                                  \
+  }
+
+GLU_ADAPTERS_KERNEL(Silu, silu_adapters_bf16, false)
+GLU_ADAPTERS_KERNEL(GeluTanh, gelu_adapters_bf16, false)
+GLU_ADAPTERS_KERNEL(Silu, silu_adapters_dropped_bf16, true)
+GLU_ADAPTERS_KERNEL(GeluTanh, gelu_adapters_dropped_bf16, true)
 
 // The chunks' sums, added to down_a [rank, width] and gate_b, up_b [width, rank]: blocks of 64 columns of
 // one of the three. A thread's neighbours write beside it; they read `partial` in another order, from the cache.
 extern "C" __global__ void glu_adapter_sums(const float* partial, float* down_a, float* gate_b, float* up_b, int chunks,
-                                            int width, int rank, float b_scale, long long down_a_stride) {
+                                            int width, int rank, float a_scale, float b_scale,
+                                            long long down_a_stride) {
   const int m = blockIdx.y, first = blockIdx.x * 64;
   for (int i = threadIdx.x; i < 64 * rank; i += blockDim.x) {
     const int k = m == 0 ? i / 64 : i % rank, j = first + (m == 0 ? i % 64 : i / rank);
@@ -161,7 +178,7 @@ extern "C" __global__ void glu_adapter_sums(const float* partial, float* down_a,
       sum += partial[((static_cast<long long>(chunk) * 3 + m) * 16 + k) * width + j];
     }
     if (m == 0) {
-      down_a[k * down_a_stride + j] += sum;
+      down_a[k * down_a_stride + j] += a_scale * sum;
     } else {
       (m == 1 ? gate_b : up_b)[static_cast<long long>(j) * rank + k] += b_scale * sum;
     }

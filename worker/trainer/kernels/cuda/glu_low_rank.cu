@@ -32,12 +32,19 @@ __device__ __forceinline__ float LowRankSum(const float (&sum)[2][4]) {
 }
 
 // Blocks of 16 tokens; the warps share the columns, 32 at a time. rank at most 16, width a multiple of 32.
-template <typename Activation>
-__device__ __forceinline__ void GluLowRank(const bf16* gate_up, const bf16* a, bf16* out, bf16* low, int rows,
-                                           int width, int rank, long long gate_up_stride, long long a_stride,
+template <typename Activation, bool DROPS>
+__device__ __forceinline__ void GluLowRank(const bf16* gate_up, const bf16* a, bf16* out, bf16* low,
+                                           const DropoutNumbers& dropout, int rows, int width, int rank, long long gate_up_stride, long long a_stride,
                                            long long out_stride, long long low_stride) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, q = lane % 4;
   const long long first = static_cast<long long>(blockIdx.x) * 16 + g;
+  unsigned long long keys[2] = {};
+  if constexpr (DROPS) {
+#pragma unroll
+    for (int t = 0; t < 2; ++t) {
+      if (first + 8 * t < rows) keys[t] = TokenKey(dropout, dropout.sites[0], first + 8 * t);
+    }
+  }
   float sum[2][4] = {};
 #pragma unroll 1
   for (int column = warp * 32 + q * 8; column < width; column += LOW_RANK_WARPS * 32) {
@@ -62,6 +69,7 @@ __device__ __forceinline__ void GluLowRank(const bf16* gate_up, const bf16* a, b
       Pack(x, gate[t]);
       const long long row = first + 8 * t;
       if (row < rows) *reinterpret_cast<uint4*>(out + row * out_stride + column) = gate[t];
+      if constexpr (DROPS) gate[t] = DropEight(gate[t], keys[t], column, dropout.threshold);
     }
     __syncwarp();  // what follows needs the whole warp
 #pragma unroll
@@ -71,7 +79,7 @@ __device__ __forceinline__ void GluLowRank(const bf16* gate_up, const bf16* a, b
     }
   }
   const int token = threadIdx.x / 16, k = threadIdx.x % 16;
-  const float total[1] = {LowRankSum(sum)};
+  const float total[1] = {LowRankSum(sum) * (DROPS ? dropout.kept : 1)};
   const long long row = static_cast<long long>(blockIdx.x) * 16 + token;
   if (row >= rows || k >= rank) return;
   Vec<bf16, 1> rounded;
@@ -79,12 +87,15 @@ __device__ __forceinline__ void GluLowRank(const bf16* gate_up, const bf16* a, b
   rounded.Store(low + row * low_stride + k);
 }
 
-#define LOW_RANK_KERNEL(ACTIVATION, KIND)                                                                              \
-  extern "C" __global__ void __launch_bounds__(256)                                                                    \
-      KIND##_low_rank_bf16(const bf16* gate_up, const bf16* a, bf16* out, bf16* low, int rows, int width, int rank,    \
-                           long long gate_up_stride, long long a_stride, long long out_stride, long long low_stride) { \
-    GluLowRank<ACTIVATION>(gate_up, a, out, low, rows, width, rank, gate_up_stride, a_stride, out_stride, low_stride); \
+#define LOW_RANK_KERNEL(ACTIVATION, NAME, DROPS)                                                                      \
+  extern "C" __global__ void __launch_bounds__(256)                                                                  \
+      NAME(const bf16* gate_up, const bf16* a, bf16* out, bf16* low, DropoutNumbers dropout, int rows, int width,    \
+           int rank, long long gate_up_stride, long long a_stride, long long out_stride, long long low_stride) {     \
+    GluLowRank<ACTIVATION, DROPS>(gate_up, a, out, low, dropout, rows, width, rank, gate_up_stride, a_stride,        \
+                                  out_stride, low_stride);                                                           \
   }
 
-LOW_RANK_KERNEL(Silu, silu)
-LOW_RANK_KERNEL(GeluTanh, gelu)
+LOW_RANK_KERNEL(Silu, silu_low_rank_bf16, false)
+LOW_RANK_KERNEL(GeluTanh, gelu_low_rank_bf16, false)
+LOW_RANK_KERNEL(Silu, silu_low_rank_dropped_bf16, true)
+LOW_RANK_KERNEL(GeluTanh, gelu_low_rank_dropped_bf16, true)

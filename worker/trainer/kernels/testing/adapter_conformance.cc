@@ -1,11 +1,8 @@
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/mm.h>
 
 #include "worker/trainer/kernels/testing/conformance.h"
-#include "worker/trainer/model/counter_random.h"
 
 namespace studio::kernels {
 namespace {
@@ -20,13 +17,7 @@ constexpr Shape kShapes[] = {{1, 64, 128, 2, 0},    {40, 64, 64, 16, 8},    {300
 
 // grad before the step is 2: gradients are added to.
 at::Tensor Expected(const AdapterGradient& gradient) {
-  at::Tensor wide = Exact(gradient.wide);
-  if (gradient.dropout.ids.defined()) {
-    AdapterDropout dropout = gradient.dropout;
-    dropout.ids = dropout.ids.cpu();
-    dropout.step_key = dropout.step_key.cpu();
-    wide = wide.masked_fill(DropMask(wide.size(1), dropout, gradient.which), 0) * dropout.Kept();
-  }
+  const at::Tensor wide = ExactDropped(gradient.wide, gradient.dropout, gradient.which);
   const at::Tensor product = at::mm(Exact(gradient.narrow).t(), wide) * gradient.scale;
   return (gradient.transposed ? product.t() : product) + 2;
 }
@@ -36,19 +27,13 @@ TEST_P(OperationsTest, GradientsOfAGroupsAdaptersAreAddedTogether) {
     for (const auto& [rows, in, out, rank, border] : kShapes) {
       SCOPED_TRACE(testing::Message() << rows << " x " << in << " to " << out << ", rank " << rank << " + " << border
                                       << ", p " << p);
-      const auto type = at::TensorOptions(at::kLong);
       const at::Tensor x = NormalRows(rows, in, border), dy = NormalRows(rows, 2 * out, border);
       const at::Tensor low = NormalRows(rows, 2 * rank, 64), d_low = NormalRows(rows, 2 * rank, 64);
       std::vector<AdapterGradient> gradients;
       for (int64_t member = 0; member < 2; ++member) {
         AdapterGradient a{.narrow = d_low.narrow(1, member * rank, rank), .wide = x, .grad = Floats({rank, in}, 2)};
-        if (p > 0) {
-          a.dropout = {.p = p,
-                       .step_key = OnDevice(at::full({}, 77, type)),
-                       .ids = OnDevice(at::arange(rows, type)),
-                       .sites = {NameHash("gate_proj"), NameHash("up_proj")}};
-          a.which = static_cast<size_t>(member);
-        }
+        a.dropout = SomeDropout(rows, p > 0 ? 2 : 0, p, GetParam().device);
+        a.which = static_cast<size_t>(member);
         gradients.push_back(a);
         gradients.push_back({.narrow = low.narrow(1, member * rank, rank),
                              .wide = dy.narrow(1, member * out, out),

@@ -2,10 +2,13 @@
 
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/randn.h>
 
 #include <limits>
+
+#include "worker/trainer/model/counter_random.h"
 
 namespace studio::kernels {
 namespace {
@@ -22,6 +25,26 @@ at::Tensor Border(const at::Tensor& rows) {
 
 at::Tensor Exact(const at::Tensor& x) { return x.detach().to(at::kCPU, at::kDouble); }
 at::Tensor ExactLeaf(const at::Tensor& x) { return Exact(x).clone().requires_grad_(true); }
+
+AdapterDropout SomeDropout(int64_t rows, int64_t adapters, double p, at::Device device) {
+  if (adapters == 0) return {};
+  const auto type = at::TensorOptions(at::kLong);
+  AdapterDropout dropout{.p = p,
+                         .step_key = at::full({}, static_cast<int64_t>(0x9123456789abcdefull), type).to(device),
+                         .ids = (at::arange(rows, type) + (int64_t{7} << 32)).to(device),
+                         .sites = {}};
+  const char* const names[] = {"q_proj", "k_proj", "v_proj"};
+  for (int64_t i = 0; i < adapters; ++i) dropout.sites.push_back(NameHash(names[i]));
+  return dropout;
+}
+
+at::Tensor ExactDropped(const at::Tensor& x, const AdapterDropout& dropout, size_t which) {
+  if (!dropout.ids.defined()) return Exact(x);
+  AdapterDropout here = dropout;
+  here.ids = here.ids.cpu();
+  here.step_key = here.step_key.cpu();
+  return Exact(x).masked_fill(DropMask(x.size(1), here, which), 0) * dropout.Kept();
+}
 
 at::Tensor OperationsTest::Normal(at::IntArrayRef sizes) {
   const auto generator = at::make_generator<at::CPUGeneratorImpl>(1000 + draws_++);

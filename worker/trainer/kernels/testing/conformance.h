@@ -49,6 +49,11 @@ class OperationsTest : public testing::TestWithParam<Backend> {
   uint64_t draws_ = 0;
 };
 
+// Of tokens and a step of no meaning, for up to three adapters; without ids for none.
+AdapterDropout SomeDropout(int64_t rows, int64_t adapters, double p, at::Device device);
+// fp64 on the CPU: x where adapter `which` keeps it, times 1 / (1 - p); x itself without ids.
+at::Tensor ExactDropped(const at::Tensor& x, const AdapterDropout& dropout, size_t which = 0);
+
 // fp64 on the CPU.
 at::Tensor Exact(const at::Tensor& x);
 // The same as a leaf that requires a gradient.

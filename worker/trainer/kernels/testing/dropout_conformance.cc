@@ -19,25 +19,10 @@ constexpr Shape kShapes[] = {{1, 64, 1, 2, 0},    {40, 64, 3, 16, 0},  {300, 512
                              {70, 128, 2, 40, 8}, {17, 192, 1, 64, 0}, {2100, 128, 1, 16, 0}, {20, 64, 2, 3, 0},
                              {9, 33, 3, 4, 0},    {5, 1, 1, 1, 0}};
 
-AdapterDropout SomeDropout(int64_t rows, int64_t adapters, double p, at::Device device) {
-  const auto type = at::TensorOptions(at::kLong);
-  AdapterDropout dropout{.p = p,
-                         .step_key = at::full({}, static_cast<int64_t>(0x9123456789abcdefull), type).to(device),
-                         .ids = (at::arange(rows, type) + (int64_t{7} << 32)).to(device),
-                         .sites = {}};
-  const char* const names[] = {"q_proj", "k_proj", "v_proj"};
-  for (int64_t i = 0; i < adapters; ++i) dropout.sites.push_back(NameHash(names[i]));
-  return dropout;
-}
-
-// On the CPU, in fp64: x of each adapter where it is kept, times 1 / (1 - p).
-std::vector<at::Tensor> ExactDropped(const at::Tensor& x, AdapterDropout dropout) {
-  dropout.ids = dropout.ids.cpu();
-  dropout.step_key = dropout.step_key.cpu();
+// Of each adapter in turn.
+std::vector<at::Tensor> EachDropped(const at::Tensor& x, const AdapterDropout& dropout) {
   std::vector<at::Tensor> dropped;
-  for (size_t i = 0; i < dropout.adapters(); ++i) {
-    dropped.push_back(Exact(x).masked_fill(DropMask(x.size(1), dropout, i), 0) * dropout.Kept());
-  }
+  for (size_t i = 0; i < dropout.adapters(); ++i) dropped.push_back(ExactDropped(x, dropout, i));
   return dropped;
 }
 
@@ -59,7 +44,7 @@ TEST_P(OperationsTest, DroppedInputsAreMultipliedByTheAdapters) {
       const at::Tensor x = NormalRows(rows, width, border), a = NormalRows(adapters * rank, width, border);
       const at::Tensor low = EmptyRows(rows, adapters * rank + 4, 64);
       ops().DroppedLow(x, a, dropout, low);
-      const std::vector<at::Tensor> dropped = ExactDropped(x, dropout);
+      const std::vector<at::Tensor> dropped = EachDropped(x, dropout);
       std::vector<at::Tensor> parts;
       for (int64_t i = 0; i < adapters; ++i) {
         parts.push_back(at::mm(dropped[static_cast<size_t>(i)], Exact(a).narrow(0, i * rank, rank).t()));
@@ -80,10 +65,8 @@ TEST_P(OperationsTest, GradientOfDroppedInputs) {
     const at::Tensor dx = NormalRows(rows, width, border);
     at::Tensor expected = Exact(dx).clone();
     for (int64_t i = 0; i < adapters; ++i) {
-      AdapterDropout one = dropout;
-      one.sites = {dropout.sites[static_cast<size_t>(i)]};
       const at::Tensor part = at::mm(Exact(d_low).narrow(1, i * rank, rank), Exact(a).narrow(0, i * rank, rank));
-      expected += ExactDropped(part, one)[0];
+      expected += ExactDropped(part, dropout, static_cast<size_t>(i));
     }
     ops().AddDroppedBackward(d_low, a, dropout, dx);
     ExpectClose(dx, expected, 2e-6, 6e-3, "dx");

@@ -50,27 +50,32 @@ constexpr AdapterShape kAdapterShapes[] = {{64, 64, 16, 0},   {300, 512, 16, 64}
                                            {2100, 192, 4, 0}, {2200, 64, 16, 8},  {1, 64, 2, 64},
                                            {40, 128, 32, 0},  {33, 64, 3, 0},     {20, 40, 16, 8}};
 
+// With what is dropped of the next projection's input.
+constexpr std::pair<Activation, double> kAdapterCases[] = {
+    {Activation::kSilu, 0}, {Activation::kGeluTanh, 0}, {Activation::kSilu, 0.1}, {Activation::kGeluTanh, 0.5}};
+
 TEST_P(OperationsTest, GluMultipliesTheNextAdaptersA) {
-  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
+  for (const auto& [activation, p] : kAdapterCases) {
     for (const auto& [rows, width, rank, border] : kAdapterShapes) {
       SCOPED_TRACE(testing::Message() << rows << " x " << width << ", rank " << rank << " + " << border
-                                      << ", activation " << static_cast<int>(activation));
+                                      << ", activation " << static_cast<int>(activation) << ", p " << p);
+      const AdapterDropout dropout = SomeDropout(rows, p > 0 ? 1 : 0, p, GetParam().device);
       const at::Tensor gate_up = NormalRows(rows, 2 * width, border), a = NormalRows(rank, width, border);
       const at::Tensor out = EmptyRows(rows, width, border), low = EmptyRows(rows, rank, 64);
-      ops().GluForwardWithAdapter(activation, gate_up, a, out, low);
+      ops().GluForwardWithAdapter(activation, gate_up, a, dropout, out, low);
       const at::Tensor expected = ExactGlu(activation, Exact(gate_up));
       ExpectClose(out, expected, 1e-6, 3e-3, "out");
-      ExpectClose(low, at::mm(Exact(out), Exact(a).t()), 2e-6, 3e-3, "low");
+      ExpectClose(low, at::mm(ExactDropped(out, dropout), Exact(a).t()), 2e-6, p > 0 ? 5e-3 : 3e-3, "low");
       for (const at::Tensor& x : {gate_up, a, out, low}) ExpectBorderKept(x, "glu with an adapter");
     }
   }
 }
 
 TEST_P(OperationsTest, GluGradientMultipliesTheAdaptersItPasses) {
-  for (const Activation activation : {Activation::kSilu, Activation::kGeluTanh}) {
+  for (const auto& [activation, p] : kAdapterCases) {
     for (const auto& [rows, width, rank, border] : kAdapterShapes) {
       SCOPED_TRACE(testing::Message() << rows << " x " << width << ", rank " << rank << " + " << border
-                                      << ", activation " << static_cast<int>(activation));
+                                      << ", activation " << static_cast<int>(activation) << ", p " << p);
       const at::Tensor gate_up = NormalRows(rows, 2 * width, border), d_out = NormalRows(rows, width, border);
       const at::Tensor leaf = ExactLeaf(gate_up), out = ExactGlu(activation, leaf);
       out.backward(Exact(d_out));
@@ -80,13 +85,15 @@ TEST_P(OperationsTest, GluGradientMultipliesTheAdaptersItPasses) {
                            .down_a = Floats({rank, width + 8}, -1).narrow(1, 0, width),
                            .gate_b = Floats({width, rank}, -1),
                            .up_b = Floats({width, rank}, -1),
-                           .b_scale = 0.5};
+                           .b_scale = 0.5,
+                           .dropout = SomeDropout(rows, p > 0 ? 1 : 0, p, GetParam().device)};
       const at::Tensor twin = gate_up.clone();
       ops().GluBackwardWithAdapters(activation, d_out, gate_up, adapters);
       ExpectClose(gate_up, leaf.grad(), 2e-6, 3e-3, "d_gate_up");
       // The products take their factors rounded to bf16, so some 2e-3 stay.
       const at::Tensor d_gate = leaf.grad().narrow(1, 0, width), d_up = leaf.grad().narrow(1, width, width);
-      ExpectClose(adapters.down_a, at::mm(Exact(adapters.down_low).t(), out.detach()) - 1, 2e-6, 5e-3, "down_a");
+      const at::Tensor dropped = ExactDropped(out.detach(), adapters.dropout);
+      ExpectClose(adapters.down_a, at::mm(Exact(adapters.down_low).t(), dropped) - 1, 2e-6, 5e-3, "down_a");
       ExpectClose(adapters.gate_b, at::mm(d_gate.t(), Exact(adapters.gate_low)) * 0.5 - 1, 2e-6, 5e-3, "gate_b");
       ExpectClose(adapters.up_b, at::mm(d_up.t(), Exact(adapters.up_low)) * 0.5 - 1, 2e-6, 5e-3, "up_b");
       ExpectBorderKept(gate_up, "glu with adapters");

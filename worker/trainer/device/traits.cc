@@ -35,7 +35,7 @@ std::string WhyNoFlashAttention(const DeviceTraits& traits, at::ScalarType type,
   return "";
 }
 
-bool TrustsIsCausal(at::Device device) { return !device.is_mps(); }
+bool AttentionIsLinear(at::Device device) { return !device.is_mps(); }
 
 absl::StatusOr<at::ScalarType> ComputeType(v1::Architecture::Dtype asked, const DeviceTraits& traits) {
   switch (asked) {

@@ -31,9 +31,10 @@ DeviceTraits TraitsOf(at::Device device);
 // 256. What of that lacks, with the remedy; empty: it runs.
 std::string WhyNoFlashAttention(const DeviceTraits& traits, at::ScalarType type, int64_t head_dim);
 
-// On Metal LibTorch before 2.13 lets scaled_dot_product_attention(is_causal) in half precision see up to three later
-// tokens (pytorch#195910): there a mask says what causal means.
-bool TrustsIsCausal(at::Device device);
+// Whether scaled_dot_product_attention with a gradient takes memory linear in the length. On Metal it keeps all scores
+// (pytorch#179294), and in LibTorch before 2.13 lets is_causal in half precision see up to three later tokens
+// (pytorch#195910).
+bool AttentionIsLinear(at::Device device);
 
 // The type of the computation; no autocast is used. DTYPE_AUTO: bfloat16 where it is fast, else float32.
 // InvalidArgument for float16 on a CPU.

@@ -8,7 +8,6 @@
 #include <ATen/ops/empty_like.h>
 #include <ATen/ops/full.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
 #include <ATen/ops/triu.h>
@@ -21,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "worker/trainer/device/traits.h"
 #include "worker/trainer/libtorch/operations.h"
+#include "worker/trainer/model/blocked_attention.h"
 #include "worker/trainer/model/cpu_kernels.h"
 #include "worker/trainer/model/dispatch.h"
 
@@ -174,15 +174,6 @@ at::Tensor Rotated(const at::Tensor& heads, const at::Tensor& cosine, const at::
   return at::cat({a * c - b * s, b * c + a * s}, 2).to(heads.scalar_type());
 }
 
-// LibTorch chooses between memory-efficient and plain kernels itself.
-at::Tensor Scaled(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  if (TrustsIsCausal(q.device())) {
-    return at::scaled_dot_product_attention(q, k, v, {}, 0.0, /*is_causal=*/true);
-  }
-  const at::Tensor earlier = at::ones({q.size(2), k.size(2)}, q.options().dtype(at::kBool)).tril();
-  return at::scaled_dot_product_attention(q, k, v, earlier, 0.0, /*is_causal=*/false);
-}
-
 // The reference, by autograd: any device, type and head size.
 at::Tensor PlainAttention(const at::Tensor& qkv, const Pass& pass) {
   const at::Tensor heads = qkv.view({qkv.size(0), -1, pass.head_dim});
@@ -214,7 +205,8 @@ at::Tensor PlainAttention(const at::Tensor& qkv, const Pass& pass) {
           at::matmul(q, k.transpose(2, 3)).to(at::kFloat) / std::sqrt(static_cast<double>(pass.head_dim)) + mask;
       out = at::matmul(at::softmax(scores, -1).to(q.scalar_type()), values);
     } else {
-      out = Scaled(q, k, values);
+      // LibTorch chooses between memory-efficient and plain kernels itself.
+      out = at::scaled_dot_product_attention(q, k, values, {}, 0.0, /*is_causal=*/true);
     }
     outs.push_back(out.squeeze(0).transpose(0, 1).reshape({length, pass.heads * pass.head_dim}));
   }
@@ -248,6 +240,7 @@ absl::StatusOr<Attention> ResolveAttention(Attention asked, at::Device device, a
 at::Tensor SelfAttention(const at::Tensor& qkv, const PassPtr& pass) {
   if (pass->attention == Attention::kFlash) return FlashAttention::apply(qkv, pass);
   if (pass->attention == Attention::kSdpa && HasCpuKernels(qkv)) return CpuAttention::apply(qkv, pass);
+  if (pass->attention == Attention::kSdpa && !AttentionIsLinear(qkv.device())) return BlockedAttention(qkv, pass);
   return PlainAttention(qkv, *pass);
 }
 

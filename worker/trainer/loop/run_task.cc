@@ -62,7 +62,7 @@ absl::Status CheckSameOnAllRanks(const v1::TrainingState& identity, int64_t step
                    identity.plan().SerializeAsString(), "|", identity.total_steps(), "|", step));
   const int64_t mine[] = {static_cast<int64_t>(print), step};
   ASSIGN_OR_RETURN(const std::vector<int64_t> all, SyncAcrossProcesses(std::span<const int64_t>(mine), ranks));
-  for (int rank = 1; rank < ranks.size(); ++rank) {
+  for (size_t rank = 1; 2 * rank < all.size(); ++rank) {
     if (all[2 * rank] != all[0]) {
       return absl::FailedPreconditionError(absl::StrCat(
           "rank ", rank, " begins at step ", all[2 * rank + 1], " with another job, data, backbone or plan ",
@@ -111,7 +111,7 @@ absl::Status TrainToTheEnd(const v1::TrainerTask& task, TrainLoop& loop, SampleM
   // A stop shows as Cancelled wherever it comes; the loop itself answers it with a checkpoint.
   const auto stopped = [&](const absl::Status& status) { return absl::IsCancelled(status) && loop.stopping(); };
   if (task.resume_dir().empty()) {
-    if (const absl::Status status = Begin(task, loop, samples, summary); !status.ok() && !stopped(status)) {
+    if (absl::Status status = Begin(task, loop, samples, summary); !status.ok() && !stopped(status)) {
       return status;
     }
   }
@@ -121,7 +121,7 @@ absl::Status TrainToTheEnd(const v1::TrainerTask& task, TrainLoop& loop, SampleM
   ASSIGN_OR_RETURN(const bool finished, loop.Run());
   summary.stopped = !finished;
   if (finished) {
-    if (const absl::Status status = End(task, loop, samples, summary); !status.ok()) {
+    if (absl::Status status = End(task, loop, samples, summary); !status.ok()) {
       if (!stopped(status)) return status;
       summary.stopped = true;
       if (!loop.discard()) RETURN_IF_ERROR(loop.SaveCheckpoint());

@@ -79,7 +79,7 @@ struct CpuAttention : torch::autograd::Function<CpuAttention> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv_in, const PassPtr& pass) {
     at::Tensor qkv = qkv_in;
     RotateInPlace(qkv, *pass, 1);
-    const at::Tensor out = at::empty({qkv.size(0), pass->heads * pass->head_dim}, qkv.options());
+    at::Tensor out = at::empty({qkv.size(0), pass->heads * pass->head_dim}, qkv.options());
     variable_list saved = {qkv, out};
     for (const Run& run : Runs(pass->cu_seqlens)) {
       const Heads heads = Split(qkv, run, *pass);

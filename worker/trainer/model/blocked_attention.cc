@@ -34,8 +34,8 @@ struct Segment {
 };
 Segment SegmentOf(const at::Tensor& qkv, const Pass& pass, int64_t begin, int64_t length) {
   const at::Tensor heads = qkv.narrow(0, begin, length).view({length, -1, pass.head_dim}).transpose(0, 1);
-  return {heads.narrow(0, 0, pass.heads).unflatten(0, {pass.kv_heads, -1}),
-          heads.narrow(0, pass.heads, pass.kv_heads), heads.narrow(0, pass.heads + pass.kv_heads, pass.kv_heads)};
+  return {heads.narrow(0, 0, pass.heads).unflatten(0, {pass.kv_heads, -1}), heads.narrow(0, pass.heads, pass.kv_heads),
+          heads.narrow(0, pass.heads + pass.kv_heads, pass.kv_heads)};
 }
 // The same view of what has the heads of queries alone, [T, heads * head_dim].
 at::Tensor QueriesOf(const at::Tensor& x, const Pass& pass, int64_t begin, int64_t length) {
@@ -52,7 +52,9 @@ at::Tensor Scores(const at::Tensor& q, const at::Tensor& k, const Block& block, 
   const int64_t rows = block.end - block.begin;
   at::Tensor scores = at::matmul(q, k.narrow(1, 0, block.end).to(at::kFloat).transpose(1, 2)).mul_(scale);
   const at::Tensor later = at::ones({rows, rows}, q.options().dtype(at::kBool)).triu(1);
-  scores.unflatten(1, {-1, rows}).narrow(3, block.begin, rows).masked_fill_(later, -std::numeric_limits<float>::infinity());
+  scores.unflatten(1, {-1, rows})
+      .narrow(3, block.begin, rows)
+      .masked_fill_(later, -std::numeric_limits<float>::infinity());
   return scores;
 }
 
@@ -70,7 +72,7 @@ struct Blocked : torch::autograd::Function<Blocked> {
     at::Tensor qkv = qkv_in;
     RotateInPlace(qkv, *pass, 1);
     const double scale = 1 / std::sqrt(static_cast<double>(pass->head_dim));
-    const at::Tensor out = at::empty({qkv.size(0), pass->heads * pass->head_dim}, qkv.options());
+    at::Tensor out = at::empty({qkv.size(0), pass->heads * pass->head_dim}, qkv.options());
     variable_list saved = {qkv, out};
     ForEachBlock(*pass, size, [&](int64_t begin, int64_t length, const Block& block) {
       const auto [queries, k, v] = SegmentOf(qkv, *pass, begin, length);

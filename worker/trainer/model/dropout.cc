@@ -23,7 +23,7 @@ constexpr uint64_t kDrawn = 0x7fff;
 
 // True where a channel is dropped, [T, channels] on the CPU.
 at::Tensor DrawOnHost(int64_t channels, uint64_t site_key, uint32_t threshold, const at::Tensor& ids) {
-  const at::Tensor mask = at::empty({ids.size(0), channels}, at::TensorOptions(at::kBool));
+  at::Tensor mask = at::empty({ids.size(0), channels}, at::TensorOptions(at::kBool));
   const int64_t* id = ids.data_ptr<int64_t>();
   bool* out = mask.data_ptr<bool>();
   at::parallel_for(0, ids.size(0), 64, [&](int64_t begin, int64_t end) {
@@ -118,7 +118,8 @@ at::Tensor DroppedGradientOfA(const at::Tensor& d_low, const at::Tensor& x, cons
   return at::cat(parts, 0).mul_(dropout.Kept());
 }
 
-void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout, at::Tensor dx) {
+void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout,
+                        const at::Tensor& dx) {
   for (size_t i = 0; i < dropout.adapters(); ++i) {
     const at::Tensor part = at::mm(Part(d_low, 1, dropout, i), Part(a, 0, dropout, i));
     dx.add_(Dropped(part, dropout, i), dropout.Kept());

@@ -58,6 +58,7 @@ at::Tensor DroppedLow(const at::Tensor& x, const at::Tensor& a, const AdapterDro
 // Gradient of a, given d_low [T, n r].
 at::Tensor DroppedGradientOfA(const at::Tensor& d_low, const at::Tensor& x, const AdapterDropout& dropout);
 // dx [T, D] += that of x.
-void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout, at::Tensor dx);
+void AddDroppedBackward(const at::Tensor& d_low, const at::Tensor& a, const AdapterDropout& dropout,
+                        const at::Tensor& dx);
 
 }  // namespace studio

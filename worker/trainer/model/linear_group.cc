@@ -114,6 +114,7 @@ LinearGroup::LinearGroup(std::vector<LinearMember> members, int64_t in, bool has
 }
 
 void LinearGroup::Allocate(const ModelOptions& options, bool trained, int64_t border) {
+  // NOLINTNEXTLINE(bugprone-infinite-loop): the check ends the program
   STUDIO_CHECK(border == 0 || !trained) << "a matrix that is trained has no border";
   trained_ = trained;
   border_ = border;

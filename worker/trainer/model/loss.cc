@@ -27,7 +27,7 @@ using torch::autograd::variable_list;
 // Losses of a chunk [rows] fp32; where `gradient`, `logits` becomes the gradient.
 at::Tensor ChunkLosses(at::Tensor& logits, const at::Tensor& labels, double soft_cap, bool gradient) {
   if (HasCpuKernels(logits)) {
-    const at::Tensor losses = at::empty({logits.size(0)}, logits.options().dtype(at::kFloat));
+    at::Tensor losses = at::empty({logits.size(0)}, logits.options().dtype(at::kFloat));
     DispatchCpu(logits, [&]<typename T>() {
       cpu::CrossEntropy<T>(Data<T>(logits), labels.data_ptr<int64_t>(), logits.size(0), logits.size(1),
                            static_cast<float>(soft_cap), losses.data_ptr<float>(), gradient);
@@ -37,7 +37,7 @@ at::Tensor ChunkLosses(at::Tensor& logits, const at::Tensor& labels, double soft
   const at::Tensor wide = SoftCapped(logits.to(at::kFloat), soft_cap);
   const at::Tensor log_sum = at::logsumexp(wide, 1, /*keepdim=*/true);
   const at::Tensor column = labels.unsqueeze(1);
-  const at::Tensor losses = (log_sum - at::gather(wide, 1, column)).squeeze(1);
+  at::Tensor losses = (log_sum - at::gather(wide, 1, column)).squeeze(1);
   if (gradient) {
     const at::Tensor slope = soft_cap > 0 ? 1 - (wide / soft_cap).square() : at::Tensor();
     at::Tensor probability = wide.is_same(logits) ? wide - log_sum : wide.sub_(log_sum);

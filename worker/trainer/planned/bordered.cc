@@ -30,12 +30,12 @@ void Bordered::Forward(const at::Tensor& bordered_x, at::Tensor y) const {
   }
 }
 
-void Bordered::AddForward(const at::Tensor& bordered_x, at::Tensor stream) const {
+void Bordered::AddForward(const at::Tensor& bordered_x, const at::Tensor& stream) const {
   stream.addmm_(bordered_x, forward_);
   if (group_.Bias().defined()) stream.add_(group_.Bias());
 }
 
-void Bordered::AddForward(const at::Tensor& x, const at::Tensor& low, at::Tensor stream) const {
+void Bordered::AddForward(const at::Tensor& x, const at::Tensor& low, const at::Tensor& stream) const {
   stream.addmm_(x, forward_.narrow(0, 0, in()));
   if (has_adapter()) stream.addmm_(low, b_.t());
   if (group_.Bias().defined()) stream.add_(group_.Bias());

@@ -28,9 +28,9 @@ class Bordered {
   // y [T, out] = x' [T, in + border] W'ᵀ + bias.
   void Forward(const at::Tensor& bordered_x, at::Tensor y) const;
   // stream [T, out] += the same.
-  void AddForward(const at::Tensor& bordered_x, at::Tensor stream) const;
+  void AddForward(const at::Tensor& bordered_x, const at::Tensor& stream) const;
   // The same where the low product does not lie beside x: two passes over the stream.
-  void AddForward(const at::Tensor& x, const at::Tensor& low, at::Tensor stream) const;
+  void AddForward(const at::Tensor& x, const at::Tensor& low, const at::Tensor& stream) const;
 
   // d_low [T, border] = dy [T, out] sB.
   void LowBackward(const at::Tensor& dy, at::Tensor d_low) const;

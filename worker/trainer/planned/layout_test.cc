@@ -40,7 +40,7 @@ TEST(Place, NeverOverlapsTheLivingAndIsAligned) {
   };
   for (int i = 0; i < 300; ++i) {
     const int first = next(6);
-    intervals.push_back({next(5) * 700, first, std::min(5, first + next(3))});
+    intervals.push_back({int64_t{700} * next(5), first, std::min(5, first + next(3))});
   }
   const int64_t total = Place(intervals);
   int64_t most_alive = 0;
@@ -76,7 +76,7 @@ TEST(Plan, KeepsForEachLayerWhatItsBackwardPassReads) {
   const LayoutInput input = OneBillion(16384);
   const Layout layout = Plan(input);
   // Norms' outputs, qkv, gate and up with their borders, two narrow products: bf16; two fp32 numbers a token.
-  const int64_t token = 2 * ((2048 + 64) * 2 + 3072 + 16384 + 64 + 64 + 64) + 8;
+  const int64_t token = int64_t{2} * ((2048 + 64) * 2 + 3072 + 16384 + 64 + 64 + 64) + 8;
   const int64_t kept = 16 * 16384 * token;
   EXPECT_GT(layout.total_bytes, kept);
   // What all layers share and the logits: less than a fourteenth of what is kept.
@@ -114,8 +114,8 @@ TEST(Plan, TrainingEveryWeightKeepsNoBordersAndTheNormsGradients) {
   EXPECT_EQ(layout.norm_gradients.width, 2048);
   EXPECT_TRUE(layout.norm_gradients.fp32);
   // They may find a hole.
-  EXPECT_LE(layout.total_bytes, without + 33 * 2048 * 4);
-  const int64_t token = 2 * (2048 * 2 + 3072 + 16384) + 8;
+  EXPECT_LE(layout.total_bytes, without + int64_t{33} * 2048 * 4);
+  const int64_t token = int64_t{2} * (2048 * 2 + 3072 + 16384) + 8;
   EXPECT_GT(layout.total_bytes, 16 * 16384 * token);
   // Weights, gradients and two states of 1,235,814,400 weights in bf16: with them below the 24 GiB of the goal, and
   // room for the libraries' workspaces.

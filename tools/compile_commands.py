@@ -7,8 +7,9 @@ import subprocess
 import sys
 
 BAZEL = os.environ.get("BAZEL", "bazel")
-# GCC's own flags, which clang refuses.
+# GCC's own flags, which clang refuses, and OpenMP, whose header clang has in a package of its own.
 DROP = {
+    "-fopenmp",
     "-fno-canonical-system-headers",
     "-Wno-free-nonheap-object",
     "-Wunused-but-set-parameter",

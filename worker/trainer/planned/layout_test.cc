@@ -77,7 +77,7 @@ TEST(Plan, KeepsForEachLayerWhatItsBackwardPassReads) {
   const Layout layout = Plan(input);
   // Norms' outputs, qkv, gate and up with their borders, two narrow products: bf16; two fp32 numbers a token.
   const int64_t token = int64_t{2} * ((2048 + 64) * 2 + 3072 + 16384 + 64 + 64 + 64) + 8;
-  const int64_t kept = 16 * 16384 * token;
+  const int64_t kept = int64_t{16} * 16384 * token;
   EXPECT_GT(layout.total_bytes, kept);
   // What all layers share and the logits: less than a fourteenth of what is kept.
   EXPECT_LT(layout.total_bytes, kept + kept / 14);
@@ -116,7 +116,7 @@ TEST(Plan, TrainingEveryWeightKeepsNoBordersAndTheNormsGradients) {
   // They may find a hole.
   EXPECT_LE(layout.total_bytes, without + int64_t{33} * 2048 * 4);
   const int64_t token = int64_t{2} * (2048 * 2 + 3072 + 16384) + 8;
-  EXPECT_GT(layout.total_bytes, 16 * 16384 * token);
+  EXPECT_GT(layout.total_bytes, int64_t{16} * 16384 * token);
   // Weights, gradients and two states of 1,235,814,400 weights in bf16: with them below the 24 GiB of the goal, and
   // room for the libraries' workspaces.
   EXPECT_LT(layout.total_bytes + KeptByAttentionBytes(input, 32) + int64_t{1235814400} * 8, (int64_t{1} << 30) * 23);

@@ -24,8 +24,6 @@ namespace {
 
 constexpr int64_t kMaxSquaresBlocks = 1024;
 
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // A kernel takes pointers as they come; null where a tensor is not wanted.
 void* Pointer(const at::Tensor& x) { return x.defined() ? x.data_ptr() : nullptr; }
 long long RowStride(const at::Tensor& x) { return x.defined() ? x.stride(0) : 0; }
@@ -179,7 +177,7 @@ class CudaOperations final : public Operations {
       return aten_->GluForwardWithAdapter(activation, gate_up, a, dropout, out, low);
     }
     const bool drops = dropout.ids.defined();
-    const int64_t blocks = (rows + kTokens - 1) / kTokens;
+    const int64_t blocks = DivideUp(rows, kTokens);
     if (blocks < kind_.limits.multiprocessors) {
       // Part of the device would be idle (512 rows on an H200: 47 us); two launches take a quarter of that.
       GluForward(activation, gate_up, out);
@@ -267,7 +265,7 @@ class CudaOperations final : public Operations {
     const std::optional<int64_t> rank = DroppedRank(dropout, {dx, a}, a.size(0), d_low);
     if (!rank) return aten_->AddDroppedBackward(d_low, a, dropout, dx);
     const int64_t columns = ColumnsOfABlock(dx.size(0), dx.size(1), kind_.limits.multiprocessors);
-    constexpr int64_t kTokens = 64;  // of a block: cuda/dropout.cu
+    constexpr int64_t kTokens = 64;  // of a block: cuda/dropped_products.cu
     const char* const kernel = *rank <= 16 ? "add_dropped_held_bf16" : "add_dropped_bf16";
     (*module_)({kernel, static_cast<unsigned>(DivideUp(dx.size(0), kTokens)), 256,
                 static_cast<unsigned>(DivideUp(dx.size(1), columns))},
@@ -393,8 +391,8 @@ class CudaOperations final : public Operations {
     }
   }
 
-  // The rank of each adapter of `ranks` together, where cuda/dropout.cu takes them: `wide` read by 16 bytes, `low`
-  // by 4.
+  // The rank of each adapter of `ranks` together, where cuda/dropped_products.cu takes them: `wide` read by 16 bytes,
+  // `low` by 4.
   static std::optional<int64_t> DroppedRank(const AdapterDropout& dropout, std::initializer_list<at::Tensor> wide,
                                             int64_t ranks, const at::Tensor& low) {
     const auto adapters = static_cast<int64_t>(dropout.adapters());

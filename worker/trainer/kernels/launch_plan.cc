@@ -13,8 +13,6 @@ constexpr int64_t kWarp = 32;
 constexpr int64_t kFlatBlock = 256;
 constexpr int64_t kMaxBlock = 1024;
 
-int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 // The row kernels there are (cuda/rms_norm.cu): accesses a thread, and the threads that its registers allow a block.
 struct RowKernel {
   int64_t accesses, most_threads;

@@ -18,6 +18,8 @@
 
 namespace studio::kernels {
 
+inline int64_t DivideUp(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 struct Launch {
   std::string kernel;
   unsigned grid = 1;
@@ -74,8 +76,8 @@ std::optional<AdapterLaunch> PlanGluAdapters(at::ScalarType type, int64_t rows, 
 
 // adapter_gradients.cu's, of `blocks` column blocks: one chunk where tokens are few, which needs no second launch.
 AdapterLaunch PlanAdapterGradients(unsigned blocks, int64_t rows, int multiprocessors);
-// Of dropout.cu's pass over dx: into how many parts of a multiple of 256 columns blocks of 64 tokens share them, so
-// that few tokens fill the device too.
+// Of dropped_products.cu's pass over dx: into how many parts of a multiple of 256 columns blocks of 64 tokens share
+// them, so that few tokens fill the device too.
 int64_t ColumnsOfABlock(int64_t rows, int64_t width, int multiprocessors);
 
 }  // namespace studio::kernels

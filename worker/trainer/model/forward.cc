@@ -71,9 +71,11 @@ PassPtr CausalLm::Impl::MakePass(const Batch& batch, bool training) {
   pass->training = training;
   pass->mask_key = RandomKey(RandomKey(options.seed, "masks"), static_cast<uint64_t>(batch.step));
   if (training) {
-    const at::Tensor ids = batch.mask_ids.defined() ? batch.mask_ids : at::arange(batch.tokens.size(0), at::kLong);
-    pass->mask_ids = ids.to(options.device, /*non_blocking=*/true);
-    pass->device_mask_key = at::full({}, static_cast<int64_t>(pass->mask_key), pass->mask_ids.options());
+    pass->mask_ids = batch.mask_ids.defined() ? batch.mask_ids : at::arange(batch.tokens.size(0), at::kLong);
+    if (options.lora && options.lora->dropout > 0) {
+      pass->mask_ids = pass->mask_ids.to(options.device, /*non_blocking=*/true);
+      pass->device_mask_key = at::full({}, static_cast<int64_t>(pass->mask_key), pass->mask_ids.options());
+    }
   }
   return pass;
 }
@@ -81,7 +83,7 @@ PassPtr CausalLm::Impl::MakePass(const Batch& batch, bool training) {
 PassPtr CausalLm::Impl::Select(const PassPtr& pass, const at::Tensor& rows) {
   if (!pass->training || !rows.defined()) return pass;
   auto selected = std::make_shared<Pass>(*pass);
-  selected->mask_ids = at::index_select(pass->mask_ids, 0, rows.to(options.device));
+  selected->mask_ids = at::index_select(pass->mask_ids, 0, rows.to(pass->mask_ids.device()));
   return selected;
 }
 

@@ -30,8 +30,8 @@ struct Pass {
   bool training = false;
   // Of (seed, step); each site adds its own name.
   uint64_t mask_key = 0;
-  at::Tensor device_mask_key;  // [] int64, its bits on the device
-  at::Tensor mask_ids;         // [T] int64, on the device
+  at::Tensor device_mask_key;  // [] int64, its bits on the device; undefined where no adapter's input is dropped
+  at::Tensor mask_ids;         // [T] int64; on the device where device_mask_key is
 
   int64_t tokens() const { return cosine.size(0); }
 };

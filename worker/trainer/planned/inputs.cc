@@ -25,10 +25,12 @@ PassPtr Inputs::Load(const Batch& batch, const Pass& pass, const at::Tensor& row
   Rows(learnt).copy_(rows);
   at::Tensor labels = Labels(learnt);
   at::index_select_out(labels, batch.labels.to(rows.device()), 0, rows);
-  Ids(tokens).copy_(pass.mask_ids, /*non_blocking=*/true);
-  at::Tensor row_ids = IdsOfRows(learnt);
-  at::index_select_out(row_ids, Ids(tokens), 0, rows);
-  mask_key_.copy_(pass.device_mask_key);
+  if (pass.device_mask_key.defined()) {
+    Ids(tokens).copy_(pass.mask_ids);
+    at::Tensor row_ids = IdsOfRows(learnt);
+    at::index_select_out(row_ids, Ids(tokens), 0, rows);
+    mask_key_.copy_(pass.device_mask_key);
+  }
   scale_.fill_(scale);
   auto here = std::make_shared<Pass>(pass);
   here->cosine = cosine_.narrow(0, 0, tokens);

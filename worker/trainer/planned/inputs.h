@@ -29,7 +29,7 @@ class Inputs {
   at::Tensor Labels(int64_t learnt) const { return labels_.narrow(0, 0, learnt); }      // [learnt] int64, of those rows
   // [] fp32: what the micro batch's gradient is multiplied by.
   const at::Tensor& Scale() const { return scale_; }
-  // [] int64: the step's, of dropout's masks.
+  // [] int64: the step's, of dropout's masks. It, Ids and IdsOfRows are loaded where the pass has a key.
   const at::Tensor& MaskKey() const { return mask_key_; }
 
  private:
